@@ -1,0 +1,1 @@
+"""What the operator wants: one verdict a phase (request, response, deliver). Pure."""

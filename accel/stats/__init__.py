@@ -1,0 +1,1 @@
+"""What is counted and logged. A leaf: imports nothing of accel."""

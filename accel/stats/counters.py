@@ -1,0 +1,87 @@
+"""Every counter, declared once: name, unit, one line of meaning. A worker's counters are one row of 64-bit words.
+
+Invariant: each word has one writer (the worker whose row it is), only ever grows, and outlives that worker: its
+successor counts on in the same row. `hits + misses + passes + synthetic + errors = requests` holds exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One counter as an operator sees it."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+COUNTERS: tuple[Declared, ...] = (
+    Declared("connections", "", "client connections accepted"),
+    Declared("connections_refused", "", "answered 503 and closed because the worker held all it may"),
+    Declared("connections_evicted", "", "idle connections closed early to make room"),
+    Declared("requests", "", "requests answered or begun to be answered"),
+    Declared("hits", "", "answered from the store, fresh or stale"),
+    Declared("misses", "", "forwarded because nothing usable was stored, or joined to such a forward"),
+    Declared("passes", "", "forwarded because the rules or the method said so"),
+    Declared("synthetic", "", "answered by accel itself by rule: purges, redirects, deny"),
+    Declared("errors", "", "answered by accel itself because something was wrong"),
+    Declared("hits_stale", "", "hits that were stale: while revalidating, or because the origin failed"),
+    Declared("hits_validated", "", "misses answered from the store after the origin's 304"),
+    Declared("collapsed", "", "misses that joined another request's fetch"),
+    Declared("not_modified", "", "304 answered to the client's own precondition"),
+    Declared("partial", "", "206 answered from a stored whole"),
+    Declared("tunnels", "", "connections that became a tunnel after the origin's 101"),
+    Declared("purges", "", "purges applied in this worker"),
+    Declared("client_bytes_in", "B", "read from clients"),
+    Declared("client_bytes_out", "B", "written to clients"),
+    Declared("client_aborts", "", "clients gone before their response ended"),
+    Declared("bad_requests", "", "400: framing, syntax or Host that could be read in two ways"),
+    Declared("head_too_large", "", "431: head, field or field count over its limit"),
+    Declared("target_too_long", "", "414: target over its limit"),
+    Declared("body_too_large", "", "413: body over its limit"),
+    Declared("method_refused", "", "405 and 501: method not allowed or not known"),
+    Declared("expectation_refused", "", "417: an expectation other than 100-continue"),
+    Declared("version_refused", "", "505: neither HTTP/1.0 nor HTTP/1.1"),
+    Declared("head_timeouts", "", "408: head not complete in time"),
+    Declared("body_timeouts", "", "408: body stalled or below the least rate"),
+    Declared("idle_timeouts", "", "kept-alive connections closed after their idle time"),
+    Declared("write_timeouts", "", "clients dropped because they read nothing or too slowly"),
+    Declared("fetches", "", "requests sent to an origin"),
+    Declared("fetch_connects", "", "new connections to an origin"),
+    Declared("fetch_reuses", "", "fetches on a kept-alive origin connection"),
+    Declared("fetch_retries", "", "fetches tried again on another connection or backend"),
+    Declared("fetch_connect_failures", "", "connections to a backend refused or too slow"),
+    Declared("fetch_timeouts", "", "504: no first byte, or a gap between bytes, in time"),
+    Declared("fetch_bad_responses", "", "502: a backend broke HTTP's rules or closed unanswered"),
+    Declared("fetch_truncated", "", "bodies cut short by a backend; none was stored"),
+    Declared("fetch_no_backend", "", "503: no backend was up"),
+    Declared("fetch_retries_denied", "", "retries not made because over 20 % of requests were retries"),
+    Declared("origin_bytes_in", "B", "read from origins"),
+    Declared("origin_bytes_out", "B", "written to origins"),
+    Declared("stored", "", "responses stored"),
+    Declared("not_stored_no_room", "", "storable responses passed through for want of room"),
+    Declared("not_stored_purged", "", "storable responses not stored because a purge came after their fetch began"),
+    Declared("refreshes", "", "stale responses refreshed behind a hit"),
+    Declared("evicted", "", "stored responses dropped to make room"),
+    Declared("log_records_lost", "", "access log records dropped because the log could not be written"),
+    Declared("callback_failures", "", "exceptions that reached the event loop: each one is a defect worth a report"),
+)
+
+_INDEX = {declared.name: position for position, declared in enumerate(COUNTERS)}
+
+
+def index(name: str) -> int:
+    """Return the word of counter `name` in a worker's row; KeyError if it was never declared."""
+    return _INDEX[name]
+
+
+CounterRow = memoryview
+"""`len(COUNTERS)` unsigned 64-bit words (format `Q`): `row[index("hits")] += 1`."""
+
+
+def private_row() -> CounterRow:
+    """Return a row of zeros that is not shared: for tests and tools."""
+    return memoryview(bytearray(8 * len(COUNTERS))).cast("Q")

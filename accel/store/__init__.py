@@ -1,0 +1,1 @@
+"""Where stored responses lie: bytes under keys, bounded in memory. Knows no HTTP."""
