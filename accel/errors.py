@@ -10,10 +10,11 @@ class AccelError(Exception):
 
 
 class ConfigError(AccelError):
-    """A wrong option: names the option, the value and what would do."""
+    """A wrong option: names the option, the value (None: it is missing) and what would do."""
 
     def __init__(self, option: str, value: object, hint: str) -> None:
-        super().__init__(f"{option}: {value!r} will not do: {hint}")
+        refused = "" if value is None else f"{value!r} will not do: "
+        super().__init__(f"{option}: {refused}{hint}")
         self.option = option
         self.value = value
         self.hint = hint
