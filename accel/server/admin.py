@@ -1,0 +1,190 @@
+"""The admin server: what accelctl and health checks ask, answered by the arbiter on its own loop over HTTP.
+
+Knows no route's meaning (`admin_routes`). A connection has one exchange and ends. Whoever may open the unix
+socket (mode 0600) may do everything. TCP has no password, so it defends itself against what a browser could
+be tricked into: Host must be an address of ours (DNS rebinding), and a POST must be application/json, which
+no other site's page may send without asking us first (Fetch, CORS-preflight).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from accel.config import Address
+from accel.errors import RequestError
+from accel.http.message import Line, Request
+from accel.http.request_parser import RequestParser
+from accel.http.writer import response_head
+from accel.server import listeners
+from accel.server.admin_routes import BY_PATH, LIMITS, Control, Refused, Route
+
+EXCHANGE_S = 30.0
+"""A connection that has not finished by then is dropped; a purge waits for workers far shorter than that."""
+ALWAYS_OURS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+
+
+class AdminServer:
+    """The open admin sockets."""
+
+    def __init__(self, servers: list[asyncio.Server], sockets: list[socket.socket]) -> None:
+        self._servers = servers
+        self._sockets = sockets
+        self.addresses = tuple(map(listeners.address_of, sockets))
+
+    def close(self) -> None:
+        """Stop accepting; exchanges under way end by themselves. Unix sockets leave the disk."""
+        for server in self._servers:
+            server.close()
+        listeners.close(self._sockets)
+
+
+async def serve(control: Control, addresses: Sequence[Address]) -> AdminServer:
+    """Answer on every address until closed; raises StartError, then none stays open."""
+    loop = asyncio.get_running_loop()
+    sockets: list[socket.socket] = []
+    servers: list[asyncio.Server] = []
+    try:
+        for address in addresses:
+            bound = listeners.bind_admin(address)
+            sockets += bound
+            for sock in bound:
+                factory = _factory(control, _own_hosts(address, sock))
+                servers.append(await loop.create_server(factory, sock=sock.dup()))
+    except BaseException:
+        AdminServer(servers, sockets).close()
+        raise
+    return AdminServer(servers, sockets)
+
+
+def _factory(control: Control, hosts: frozenset[bytes] | None) -> Callable[[], AdminConnection]:
+    return lambda: AdminConnection(control, hosts)
+
+
+def _own_hosts(address: Address, sock: socket.socket) -> frozenset[bytes] | None:
+    """Return the Host names that may be used on TCP; None on a unix socket, which no browser reaches."""
+    if address.path:
+        return None
+    return ALWAYS_OURS | {_bracketed(address.host), _bracketed(sock.getsockname()[0])}
+
+
+def _bracketed(host: str) -> bytes:
+    return (f"[{host}]" if ":" in host else host).lower().encode()
+
+
+class AdminConnection(asyncio.Protocol):
+    """One exchange with an operator's tool."""
+
+    def __init__(self, control: Control, hosts: frozenset[bytes] | None) -> None:
+        self._control = control
+        self._hosts = hosts
+        self._parser = RequestParser(self, LIMITS)
+        self._request: Request | None = None
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the exchange's time."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._deadline = asyncio.get_running_loop().call_later(EXCHANGE_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go; what was asked for is done all the same."""
+        self._transport = None
+        self._parser.close()
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse until one request is whole; the rest is not read."""
+        if self._task is not None or self._transport is None or self._transport.is_closing():
+            return
+        try:
+            self._parser.feed(data)
+        except RequestError as error:
+            if self._task is None:
+                self._answer(error.status, {"error": error.why})
+
+    def request_begun(self, request: Request) -> None:
+        """Keep the head (`RequestSink`)."""
+        if self._request is None:
+            self._request = request
+
+    def body_received(self, data: bytes) -> None:
+        """Keep the body, which the parser bounds (`RequestSink`)."""
+        if self._task is None:
+            self._body += data
+
+    def request_ended(self) -> None:
+        """Begin to answer; a pipelined second request is ignored (`RequestSink`)."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._respond())
+
+    async def _respond(self) -> None:
+        assert self._request is not None
+        lines: Iterable[Line] = ()
+        try:
+            route = self._checked(self._request)
+            status, payload = await route.handler(self._control, self._json())
+        except Refused as refused:
+            status, payload, lines = refused.status, {"error": str(refused)}, refused.lines
+        except Exception as error:
+            context = {"message": "an admin request failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            status, payload = 500, {"error": "this failed inside accel; its log says more"}
+        self._answer(status, payload, lines)
+
+    def _checked(self, request: Request) -> Route:
+        """Return the route, if this request may have it."""
+        _check_host(request, self._hosts)
+        path = request.target.partition(b"?")[0]
+        method = b"GET" if request.method == b"HEAD" else request.method
+        methods = BY_PATH.get(path)
+        if methods is None:
+            raise Refused(404, "there is nothing here; GET / lists what there is")
+        if method not in methods:
+            allowed = b", ".join(methods)
+            raise Refused(405, f"this takes {allowed.decode()}", ((b"allow", allowed),))
+        kind = (request.fields.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if method == b"POST" and kind != b"application/json":
+            raise Refused(415, "send JSON, with Content-Type: application/json")
+        return methods[method]
+
+    def _json(self) -> dict[str, Any]:
+        try:
+            value = json.loads(self._body) if self._body else {}
+        except ValueError:
+            raise Refused(400, "the body is not JSON") from None
+        if not isinstance(value, dict):
+            raise Refused(400, "the body is not a JSON object")
+        return value
+
+    def _answer(self, status: int, payload: object, lines: Iterable[Line] = ()) -> None:
+        """Write the answer and close; nobody may be there any more."""
+        if self._transport is None:
+            return
+        body = json.dumps(payload, indent=1, default=str).encode() + b"\n"
+        own_lines = (
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        )
+        is_head = self._request is not None and self._request.method == b"HEAD"
+        self._transport.write(response_head(status, b"", (*own_lines, *lines)) + (b"" if is_head else body))
+        self._transport.close()
+
+
+def _check_host(request: Request, hosts: frozenset[bytes] | None) -> None:
+    if hosts is None:
+        return
+    host, colon, port = request.host.rpartition(b":")
+    name = host if colon and port.isdigit() else request.host
+    if name not in hosts:
+        raise Refused(421, "use this machine's address, or give --admin the name that you use")
