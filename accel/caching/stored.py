@@ -1,0 +1,194 @@
+"""What a store's record says about itself: a stored response, a variant list or a hit-for-miss mark.
+
+Owns the binary form of a record's `meta`; the body lies beside it and the store knows neither. Invariant: what was
+encoded decodes to an equal value, and a form written by another version of this module is refused, never guessed.
+
+    stored response  version kind status reason-length field-count number request-at response-at initial-age
+                     lifetime grace if-error source flags | reason | { name-length value-length name value }
+    variant list     version kind generation number | names, one a line
+    pass mark        version kind until number
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import Struct
+
+from accel.caching.freshness import LifetimeSource, Terms, date_at
+from accel.http.conditional import validators
+from accel.http.message import Fields, Line
+
+VERSION = 1
+_STORED, _VARIANTS, _PASS = 1, 2, 3
+
+_STORED_HEAD = Struct("<BBHHHQddddddBB")
+_VARIANTS_HEAD = Struct("<BBQQ")
+_PASS_HEAD = Struct("<BBdQ")
+_LINE = Struct("<HI")
+
+_MUST_REVALIDATE, _NO_CACHE, _IMMUTABLE = 1, 2, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The head of a stored response, with what reuse needs to know."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+    """As they are sent on: end-to-end only, without Age, Content-Length and whatever may not be stored."""
+    request_at: float
+    """Wall seconds when its request was sent (RFC 9111 §4.2.3)."""
+    response_at: float
+    """Wall seconds when its head arrived."""
+    initial_age_s: float
+    """Its age at `response_at`."""
+    terms: Terms
+    number: int
+    """The invalidation number read before its fetch began: whatever is invalidated after that covers it."""
+
+    @property
+    def etag(self) -> bytes | None:
+        """Its entity tag, weak or strong."""
+        return validators(self.fields)[0]
+
+    @property
+    def last_modified(self) -> bytes | None:
+        """Its modification date, if that is a date."""
+        return validators(self.fields)[1]
+
+    @property
+    def date_at(self) -> float:
+        """Wall seconds when the origin made it: its Date, or when it arrived."""
+        return date_at(self.fields, self.response_at)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantList:
+    """What lies under a primary key whose responses vary: the variants' keys are made from it."""
+
+    names: tuple[bytes, ...]
+    """The request fields named by Vary, lower case, sorted."""
+    generation: int
+    """Part of the variants' keys: a list with a new one leaves every older variant behind."""
+    number: int
+    """The invalidation number read before the fetch that made it began."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassMark:
+    """Hit-for-miss: the target's last response could not be stored, so its requests need not wait for each other."""
+
+    until_at: float
+    """Wall seconds until which it stands."""
+    number: int
+    """The invalidation number read before the fetch that made it began."""
+
+
+Meta = Stored | VariantList | PassMark
+
+
+def encode(meta: Meta) -> bytes:
+    """Return the bytes of a record's `meta`."""
+    match meta:
+        case Stored():
+            return _encode_stored(meta)
+        case VariantList():
+            head = _VARIANTS_HEAD.pack(VERSION, _VARIANTS, meta.generation, meta.number)
+            return head + b"\n".join(meta.names)
+        case PassMark():
+            return _PASS_HEAD.pack(VERSION, _PASS, meta.until_at, meta.number)
+
+
+def decode(meta: bytes) -> Meta:
+    """Return what `encode` was given.
+
+    Raises ValueError for a form that this version does not write.
+    """
+    decoder = _DECODERS.get(meta[:2])
+    if decoder is None:
+        raise ValueError(f"meta begins {meta[:2]!r}")
+    return decoder(meta)
+
+
+def _encode_stored(stored: Stored) -> bytes:
+    terms, lines = stored.terms, stored.fields.lines
+    flags = terms.must_revalidate * _MUST_REVALIDATE | terms.no_cache * _NO_CACHE | terms.immutable * _IMMUTABLE
+    head = _STORED_HEAD.pack(
+        VERSION,
+        _STORED,
+        stored.status,
+        len(stored.reason),
+        len(lines),
+        stored.number,
+        stored.request_at,
+        stored.response_at,
+        stored.initial_age_s,
+        terms.lifetime_s,
+        terms.grace_s,
+        terms.if_error_s,
+        terms.source.value,
+        flags,
+    )
+    pieces = [head, stored.reason]
+    for name, value in lines:
+        pieces += (_LINE.pack(len(name), len(value)), name, value)
+    return b"".join(pieces)
+
+
+def _decode_stored(meta: bytes) -> Stored:
+    head = _STORED_HEAD.unpack_from(meta)
+    _, _, status, reason_length, count, number, request_at, response_at, initial_age_s, *term_values = head
+    start = _STORED_HEAD.size
+    stop = start + reason_length
+    return Stored(
+        status=status,
+        reason=meta[start:stop],
+        fields=Fields(_decode_lines(meta, stop, count)),
+        request_at=request_at,
+        response_at=response_at,
+        initial_age_s=initial_age_s,
+        terms=_decode_terms(*term_values),
+        number=number,
+    )
+
+
+def _decode_terms(lifetime_s: float, grace_s: float, if_error_s: float, source: int, flags: int) -> Terms:
+    return Terms(
+        lifetime_s=lifetime_s,
+        source=LifetimeSource(source),
+        grace_s=grace_s,
+        if_error_s=if_error_s,
+        must_revalidate=bool(flags & _MUST_REVALIDATE),
+        no_cache=bool(flags & _NO_CACHE),
+        immutable=bool(flags & _IMMUTABLE),
+    )
+
+
+def _decode_lines(meta: bytes, position: int, count: int) -> list[Line]:
+    lines: list[Line] = []
+    for _ in range(count):
+        name_length, value_length = _LINE.unpack_from(meta, position)
+        middle = position + _LINE.size + name_length
+        end = middle + value_length
+        lines.append((meta[position + _LINE.size : middle], meta[middle:end]))
+        position = end
+    return lines
+
+
+def _decode_variants(meta: bytes) -> VariantList:
+    _, _, generation, number = _VARIANTS_HEAD.unpack_from(meta)
+    return VariantList(tuple(meta[_VARIANTS_HEAD.size :].split()), generation, number)
+
+
+def _decode_pass(meta: bytes) -> PassMark:
+    _, _, until_at, number = _PASS_HEAD.unpack(meta)
+    return PassMark(until_at, number)
+
+
+_DECODERS: dict[bytes, Callable[[bytes], Meta]] = {
+    bytes((VERSION, _STORED)): _decode_stored,
+    bytes((VERSION, _VARIANTS)): _decode_variants,
+    bytes((VERSION, _PASS)): _decode_pass,
+}
