@@ -1,0 +1,180 @@
+"""Which backend gets the next fetch. Decides only; connects to nothing and waits for nothing.
+
+What all workers know together (whose turn, who is up, how many fetches are in flight) lies behind
+`BackendBoard`. A pick claims its place there at once: it adds itself, then looks, and steps back if that
+was one too many. Two workers that race for the last place may both step back, but never both stay:
+`max_connections` holds over the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+from random import Random
+from typing import Protocol
+
+from accel.config import Address, BackendConfig, Balance
+
+FULL_RAMP = 1000
+"""A backend that takes its whole weight, in permille."""
+
+
+class BackendBoard(Protocol):
+    """What all workers know about the backends; a row is a backend's number on the machine."""
+
+    def next_turn(self) -> int:
+        """Take the next number of a counter that all workers share."""
+        ...
+
+    def is_available(self, row: int) -> bool:
+        """Tell whether the backend is up and not draining."""
+        ...
+
+    def ramp(self, row: int) -> int:
+        """Return the permille of its weight that a returning backend takes, 1 to 1000."""
+        ...
+
+    def in_flight(self, row: int) -> int:
+        """Return the fetches in flight over all workers."""
+        ...
+
+    def add_in_flight(self, row: int, delta: int) -> None:
+        """Count a fetch of this worker in or out."""
+        ...
+
+    def note_success(self, row: int) -> None:
+        """A backend gave a good head."""
+        ...
+
+    def note_failure(self, row: int, why: str) -> None:
+        """A backend failed a fetch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One member of the pool."""
+
+    row: int
+    address: Address
+    weight: int
+    label: str
+    """The address as the log shows it."""
+
+
+Order = Callable[["Balancer", Sequence[Backend]], Iterator[Backend]]
+"""Yields available backends, the best first, each at least once."""
+
+
+class Balancer:
+    """Picks backends for one worker."""
+
+    def __init__(
+        self,
+        balance: Balance,
+        members: Sequence[BackendConfig],
+        rows: Sequence[int],
+        board: BackendBoard,
+        max_connections: int = 0,
+        random: Random | None = None,
+    ) -> None:
+        self.backends = tuple(
+            Backend(row, member.address, member.weight, str(member.address))
+            for row, member in zip(rows, members, strict=True)
+        )
+        self._board = board
+        self._order = _ORDERS[balance]
+        self._max_connections = max_connections
+        self._random = random or Random()
+
+    def pick(self, exclude: Collection[int] = ()) -> Backend | None:
+        """Claim a place on a backend outside `exclude` (rows); None if none is up or all of them are full."""
+        available = self._available(exclude)
+        if not available:
+            return None
+        for backend in self._order(self, available):
+            if self._claim(backend.row):
+                return backend
+        return None
+
+    def release(self, backend: Backend) -> None:
+        """Give a claimed place back."""
+        self._board.add_in_flight(backend.row, -1)
+
+    def has_available(self, exclude: Collection[int] = ()) -> bool:
+        """Tell whether a backend outside `exclude` is up, full or not."""
+        return bool(self._available(exclude))
+
+    def _available(self, exclude: Collection[int]) -> tuple[Backend, ...]:
+        is_available = self._board.is_available
+        return tuple([b for b in self.backends if b.row not in exclude and is_available(b.row)])
+
+    def _claim(self, row: int) -> bool:
+        self._board.add_in_flight(row, 1)
+        if self._max_connections and self._board.in_flight(row) > self._max_connections:
+            self._board.add_in_flight(row, -1)
+            return False
+        return True
+
+    def _load(self, backend: Backend) -> float:
+        """Return how full a backend would be with one fetch more, for its weight and ramp."""
+        return (self._board.in_flight(backend.row) + 1) / (backend.weight * self._board.ramp(backend.row))
+
+    def _round_robin(self, available: Sequence[Backend]) -> Iterator[Backend]:
+        """Yield the turn's own backend first; the others follow from a place that moves with each round.
+
+        A ramping backend takes `ramp` permille of its rounds, spread evenly; the turns that it leaves, and
+        those of a full one, go to a different neighbour each round.
+        """
+        schedule = smooth_schedule(tuple([backend.weight for backend in available]))
+        length = len(schedule)
+        cycle, place = divmod(self._board.next_turn(), length)
+        first = available[schedule[place]]
+        ramp = self._board.ramp(first.row)
+        if ramp >= FULL_RAMP or (cycle + 1) * ramp // FULL_RAMP > cycle * ramp // FULL_RAMP:
+            yield first
+        for step in range(length):
+            yield available[schedule[(place + 1 + cycle + step) % length]]
+
+    def _least_conn(self, available: Sequence[Backend]) -> Iterator[Backend]:
+        """Yield by load, the least first; equal loads take turns."""
+        start = self._board.next_turn() % len(available)
+        yield from sorted([*available[start:], *available[:start]], key=self._load)
+
+    def _two_choices(self, available: Sequence[Backend]) -> Iterator[Backend]:
+        """Yield the less loaded of two distinct backends picked at random, the other one, then the rest by
+        load.
+        """
+        picks = self._random.sample(available, min(2, len(available)))
+        yield from sorted(picks, key=self._load)
+        yield from sorted([backend for backend in available if backend not in picks], key=self._load)
+
+
+_ORDERS: dict[Balance, Order] = {
+    Balance.ROUND_ROBIN: Balancer._round_robin,
+    Balance.LEAST_CONN: Balancer._least_conn,
+    Balance.TWO_CHOICES: Balancer._two_choices,
+}
+
+
+@lru_cache(maxsize=256)
+def smooth_schedule(weights: tuple[int, ...]) -> tuple[int, ...]:
+    """Return positions in `weights`, each as often as its weight in lowest terms and spread as evenly as
+    can be.
+
+    nginx's smooth weighted round-robin: each step every credit grows by its weight, and the largest pays
+    for all.
+    """
+    shared = gcd(*weights)
+    steps = [weight // shared for weight in weights]
+    total = sum(steps)
+    credits = [0] * len(steps)
+    schedule = []
+    for _ in range(total):
+        credits = [credit + step for credit, step in zip(credits, steps, strict=True)]
+        best = max(range(len(credits)), key=credits.__getitem__)
+        credits[best] -= total
+        schedule.append(best)
+    return tuple(schedule)

@@ -1,0 +1,293 @@
+"""One fetch: a request to some backend and its response, with the retries that HTTP allows.
+
+Owns the policy of trying again; the parts do the work: the balancer picks, the queue waits, the pool
+connects, the connection carries. Invariant: a request that may have been acted on is never sent twice (RFC
+9110 §9.2.2). It is sent again only if no connection was made, or if a reused connection closed before one
+byte of answer and the method is idempotent and no byte of a body was taken from its source. Such retries
+never exceed `retry_share` of all fetches, so a pool in trouble is not pushed further in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accel.config import Limits, OriginOptions
+from accel.errors import ClosedUnanswered, ConnectFailed, NoBackend, OriginError
+from accel.http.message import CHUNKED, Fields, Line, Response
+from accel.http.response_parser import ResponseParser
+from accel.http.writer import request_head
+from accel.origin.balancer import Backend, BackendBoard, Balancer
+from accel.origin.connection import OriginConnection
+from accel.origin.pool import BackendPool
+from accel.origin.queue import FetchQueue
+from accel.origin.resolver import Resolver
+from accel.origin.upload import BodySource, Upload
+from accel.stats.counters import CounterRow, index
+
+__all__ = ["BodySource", "Origin", "OriginRequest", "OriginResponse", "RetryBudget"]
+
+RETRY_BURST = 10.0
+"""Retries that may come at once, whatever their share: one keep-alive race each is normal after a restart."""
+FRESH_IDLE_S = 1.0
+"""A request that may not be sent twice takes no connection idle for longer: the backend may be closing it."""
+
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+_BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
+_NONE_EXCLUDED: frozenset[int] = frozenset()
+
+_FETCHES = index("fetches")
+_CONNECTS = index("fetch_connects")
+_REUSES = index("fetch_reuses")
+_RETRIES = index("fetch_retries")
+_RETRIES_DENIED = index("fetch_retries_denied")
+_CONNECT_FAILURES = index("fetch_connect_failures")
+_NO_BACKEND = index("fetch_no_backend")
+_BAD_RESPONSES = index("fetch_bad_responses")
+
+
+@dataclass(slots=True)
+class OriginRequest:
+    """A request as the origin is to see it."""
+
+    method: bytes
+    target: bytes
+    fields: Fields
+    """Complete (Host, Via, X-Forwarded-* in) but for framing and hop-by-hop fields, which are written here."""
+    body: BodySource | None = None
+    upgrade: bytes = b""
+    """The protocol to offer, lower case: `b"websocket"`."""
+
+
+class OriginResponse:
+    """A response: its head, and its body as it is read."""
+
+    __slots__ = ("_conn", "_parser", "backend", "early", "head")
+
+    def __init__(
+        self, head: Response, backend: str, early: bool, conn: OriginConnection, parser: ResponseParser
+    ) -> None:
+        self.head = head
+        self.backend = backend
+        """Which backend answered, for the log."""
+        self.early = early
+        """Whether it answered before it had the whole request; the rest was not sent."""
+        self._conn = conn
+        self._parser = parser
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body, b"" at its clean end.
+
+        Reading pulls: while more than a window is unread, nothing more is read from the backend. Raises
+        ResponseTruncated or OriginTimeout.
+        """
+        if self._parser.complete:
+            return self._parser.take()
+        return await self._conn.read(self._parser)
+
+    def close(self) -> None:
+        """Give up what is unread: an unfinished (or detached) connection closes. May be called at any time."""
+        self._conn.abandon(self._parser)
+
+    def detach(self) -> tuple[asyncio.Transport, bytes]:
+        """Return, after a 101, the transport (reading paused) and the bytes received behind the head.
+
+        The caller sets its own protocol; the fetch counts as in flight until `close`.
+        """
+        return self._conn.detach(self._parser)
+
+
+class RetryBudget:
+    """Tokens: each fetch earns a share of one, each retry costs one."""
+
+    __slots__ = ("_burst", "_share", "_tokens")
+
+    def __init__(self, share: float, burst: float = RETRY_BURST) -> None:
+        self._share = share
+        self._burst = burst if share > 0 else 0.0
+        self._tokens = self._burst
+
+    def earn(self) -> None:
+        """A fetch began."""
+        self._tokens = min(self._burst, self._tokens + self._share)
+
+    def spend(self) -> bool:
+        """Take a token for a retry; False if there is none."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Origin:
+    """All backends, as one worker reaches them."""
+
+    def __init__(
+        self,
+        options: OriginOptions,
+        rows: Sequence[int],
+        board: BackendBoard,
+        counters: CounterRow,
+        window_bytes: int,
+        limits: Limits | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._board = board
+        self._counters = counters
+        self._closes = options.keep_alive_connections == 0
+        self._budget = RetryBudget(options.retry_share)
+        self._balancer = Balancer(options.balance, options.backends, rows, board, options.max_connections)
+        self._queue = FetchQueue(self._balancer, options.queue_length, options.queue_s)
+        resolver = Resolver()
+        self._pools = {
+            backend.row: BackendPool(backend, options, resolver, counters, window_bytes, self._release)
+            for backend in self._balancer.backends
+        }
+
+    async def fetch(self, request: OriginRequest) -> OriginResponse:
+        """Return a backend's response to `request` as soon as its head is here.
+
+        Raises what the request body's source raises, else an OriginError. Cancelling releases everything.
+        """
+        self._budget.earn()
+        attempt = _Attempt(request, self._closes)
+        while True:
+            backend = await self._claim(attempt.excluded)
+            try:
+                conn = await self._connection(backend, attempt)
+            except ConnectFailed:
+                attempt.excluded |= {backend.row}
+                if not self._may_retry(self._balancer.has_available(attempt.excluded)):
+                    raise
+                continue
+            try:
+                return await self._exchange(backend, conn, attempt)
+            except ClosedUnanswered:
+                attempt.may_reuse = False
+                if not self._may_retry(conn.is_reused and attempt.is_repeatable):
+                    self._counters[_BAD_RESPONSES] += 1
+                    raise
+
+    def close(self) -> None:
+        """Close idle connections; busy ones close when their exchange ends."""
+        for pool in self._pools.values():
+            pool.close()
+
+    async def _claim(self, excluded: frozenset[int]) -> Backend:
+        try:
+            return await self._queue.claim(excluded)
+        except NoBackend:
+            self._counters[_NO_BACKEND] += 1
+            raise
+
+    async def _connection(self, backend: Backend, attempt: _Attempt) -> OriginConnection:
+        """Return a connection to a claimed backend; gives the claim back if there is none."""
+        pool = self._pools[backend.row]
+        if attempt.may_reuse:
+            conn = pool.check_out(None if attempt.is_repeatable else FRESH_IDLE_S)
+            if conn is not None:
+                self._counters[_REUSES] += 1
+                return conn
+        try:
+            conn = await pool.connect()
+        except ConnectFailed as error:
+            self._counters[_CONNECT_FAILURES] += 1
+            self._board.note_failure(backend.row, error.why)
+            self._release(backend)
+            raise
+        except BaseException:
+            self._release(backend)
+            raise
+        self._counters[_CONNECTS] += 1
+        return conn
+
+    async def _exchange(self, backend: Backend, conn: OriginConnection, attempt: _Attempt) -> OriginResponse:
+        """Send the request and return the response's head; the connection gives the claim back when it is
+        done.
+        """
+        request = attempt.request
+        parser = ResponseParser(request.method, request.upgrade, self._limits)
+        self._counters[_FETCHES] += 1
+        conn.begin(parser, attempt.head, is_whole=attempt.body is None)
+        attempt.begin_upload(conn, parser)
+        try:
+            head = await conn.receive_head(parser)
+        except BaseException as error:
+            conn.abandon(parser)
+            attempt.stop_upload()
+            if isinstance(error, OriginError) and not _is_keep_alive_race(error, conn):
+                self._board.note_failure(backend.row, error.why)
+            raise
+        is_early = attempt.stop_upload()
+        self._board.note_success(backend.row)
+        return OriginResponse(head, backend.label, is_early, conn, parser)
+
+    def _may_retry(self, is_allowed: bool) -> bool:
+        """Tell whether a lawful retry is also within the budget."""
+        if not is_allowed:
+            return False
+        has_token = self._budget.spend()
+        self._counters[_RETRIES if has_token else _RETRIES_DENIED] += 1
+        return has_token
+
+    def _release(self, backend: Backend) -> None:
+        self._balancer.release(backend)
+        self._queue.serve()
+
+
+class _Attempt:
+    """What a fetch remembers from one try to the next."""
+
+    __slots__ = ("_upload", "body", "excluded", "head", "may_reuse", "request")
+
+    def __init__(self, request: OriginRequest, closes: bool) -> None:
+        self.request = request
+        body = request.body
+        self.body = body if body is not None and body.length != 0 else None
+        self.head = request_head(request.method, request.target, _lines(request, closes))
+        self.excluded = _NONE_EXCLUDED
+        """Rows that could not be connected to."""
+        self.may_reuse = True
+        """False once a pooled connection turned out to be closed."""
+        self._upload: Upload | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the request may be sent again after it may have arrived (RFC 9110 §9.2.2)."""
+        has_read = self._upload is not None and self._upload.has_read
+        return self.request.method in _IDEMPOTENT and not has_read
+
+    def begin_upload(self, conn: OriginConnection, parser: ResponseParser) -> None:
+        """Begin to send the body, if there is one."""
+        if self.body is not None:
+            self._upload = Upload(self.body, conn, parser)
+
+    def stop_upload(self) -> bool:
+        """Send no more of the body; return whether that left it unfinished."""
+        if self._upload is None or self._upload.is_whole:
+            return False
+        self._upload.stop()
+        return True
+
+
+def _is_keep_alive_race(error: OriginError, conn: OriginConnection) -> bool:
+    """Tell whether the backend only closed an idle connection in the moment when we took it: no fault of
+    its own.
+    """
+    return conn.is_reused and isinstance(error, ClosedUnanswered)
+
+
+def _lines(request: OriginRequest, closes: bool) -> list[Line]:
+    """Return the request's field lines with framing and connection options (RFC 9112 §6, §9.3)."""
+    lines = list(request.fields.lines)
+    length = 0 if request.body is None else request.body.length
+    if length == CHUNKED:
+        lines.append((b"transfer-encoding", b"chunked"))
+    elif length or request.method in _BODY_EXPECTED:
+        lines.append((b"content-length", b"%d" % length))
+    if request.upgrade:
+        lines += [(b"connection", b"upgrade"), (b"upgrade", request.upgrade)]
+    elif closes:
+        lines.append((b"connection", b"close"))
+    return lines
