@@ -128,7 +128,7 @@ def _run_demo(flags: dict[str, Any]) -> int:
         flags["backend"] = tuple(f"127.0.0.1:{port}" for port in ports)
         flags["listen"] = flags["listen"] or (demo.free_address(),)
         config, reread = _loaded(flags)
-        click.echo(demo.what_to_try(config.server.listen[0], ports))
+        click.echo(demo.what_to_try(config.server.listen[0], ports, config.server.name))
         return _serve(config, reread)
 
 

@@ -1,0 +1,232 @@
+"""The command `accelctl`: asks a running accel over its admin socket, and shows what it says.
+
+Exit codes: 0 done, 1 nobody there or it said no, 2 wrong usage. It holds no state and decides nothing: every
+answer is the arbiter's (`server.admin_routes`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from accel import __version__, addresses, ctl_views, values
+from accel.config import Address
+from accel.server.listeners import admin_socket_path
+
+TIMEOUT_S = 30.0
+PLAIN_COLUMNS = 160
+"""Width of tables that do not go to a terminal, so that no cell is folded."""
+
+
+class Daemon:
+    """One accel that is asked; every failure is a ClickException that says what to do."""
+
+    def __init__(self, name: str, admin: Address | None) -> None:
+        self._called = f"no accel named {name!r}" if admin is None else "nothing"
+        self._address = admin or Address(path=admin_socket_path(name))
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the JSON answer to a GET, or to a POST of `body`."""
+        status, answer = self._exchange(path, body)
+        if status >= 400:
+            raise click.ClickException(answer.get("error") or str(answer))
+        return answer
+
+    def _exchange(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        connection = _Connection(self._address)
+        try:
+            if body is None:
+                connection.request("GET", path)
+            else:
+                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise click.ClickException(self._failure(error)) from None
+        finally:
+            connection.close()
+
+    def _failure(self, error: Exception) -> str:
+        where = self._address
+        if isinstance(error, PermissionError):
+            return f"{where} may not be opened by this user; ask as the user that started accel, or as root"
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            return f"{self._called} answers at {where}: {self._others()}"
+        if isinstance(error, TimeoutError):
+            return f"{where} did not answer in {TIMEOUT_S:g} s: is it stopped, or the machine overloaded?"
+        return f"{where} gave no usable answer ({error or type(error).__name__}): is this an accel's --admin?"
+
+    def _others(self) -> str:
+        """Return the names of other instances, or how to start or find one."""
+        ours = Path(admin_socket_path("accel")).parent
+        names = sorted(path.stem for path in ours.glob("*.sock") if str(path) != self._address.path)
+        if names:
+            return f"there is {', '.join(names)}; choose with --name"
+        return "is it running? When it starts it says where its admin is; give that with --admin"
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP to a TCP address or a unix socket."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address.host or "localhost", address.port or None, timeout=TIMEOUT_S)
+        self._path = address.path
+
+    def connect(self) -> None:
+        """Open the unix socket, if it is one."""
+        if not self._path:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _Parsed(click.ParamType[Any]):
+    """A click type from one of our parsers."""
+
+    def __init__(self, kind: values.Kind) -> None:
+        self.name = kind.metavar
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse; say what would do."""
+        try:
+            return self._kind.parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r} will not do: {error}", param, ctx)
+
+
+NAME = _Parsed(values.Kind("NAME", values.instance_name))
+ADDRESS = _Parsed(values.Kind("ADDRESS", addresses.listen_address))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+"""The option of every command that only shows something."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--name", "-n", type=NAME, default="accel", envvar="ACCEL_NAME", show_default=True,
+              help="The accel to ask, by its --name.")  # fmt: skip
+@click.option("--admin", "-a", type=ADDRESS, help="Or by its address: HOST:PORT or unix:PATH.")
+@click.version_option(__version__, message="accelctl %(version)s")
+@click.pass_context
+def main(ctx: click.Context, name: str, admin: Address | None) -> None:
+    """See and steer a running accel.
+
+    It is found by its name, through a unix socket that its user (and root) may open.
+    """
+    ctx.obj = Daemon(name, admin)
+
+
+@main.command()
+@as_json
+@click.option("--all", "everything", is_flag=True, help="Show the counters that are zero, too.")
+@click.option("--watch", is_flag=True, help="Show it again every second, with rates, until Ctrl-C.")
+@click.pass_obj
+def stat(daemon: Daemon, as_json: bool, everything: bool, watch: bool) -> None:
+    """Show the counters, summed over all workers."""
+    counters = daemon.ask("/stat")
+    if as_json:
+        _print_json(counters)
+    elif watch:
+        _watch(daemon, everything)
+    else:
+        _print(ctl_views.stat(daemon.ask("/facts"), counters, everything=everything))
+
+
+@main.command()
+@as_json
+@click.pass_obj
+def workers(daemon: Daemon, as_json: bool) -> None:
+    """Show the worker processes."""
+    rows = daemon.ask("/workers")
+    _print_json(rows) if as_json else _print(ctl_views.workers(rows))
+
+
+@main.command()
+@as_json
+@click.pass_obj
+def backends(daemon: Daemon, as_json: bool) -> None:
+    """Show the origins: state, load, failures, and why one is down."""
+    rows = daemon.ask("/backends")
+    _print_json(rows) if as_json else _print(ctl_views.backends(rows))
+
+
+@main.command()
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@as_json
+@click.pass_obj
+def purge(daemon: Daemon, urls: tuple[str, ...], as_json: bool) -> None:
+    """Drop what is stored for each URL, every variant in every worker.
+
+    A URL is written whole and as it is sent: http://shop.example/list?page=2
+    """
+    receipts = daemon.ask("/purge", {"urls": urls})["receipts"]
+    if as_json:
+        _print_json(receipts)
+    else:
+        for receipt in receipts:
+            click.echo(ctl_views.receipt(receipt))
+    if any(receipt["answered"] < receipt["workers"] for receipt in receipts):
+        raise click.ClickException("not every worker answered; see 'accelctl workers', then purge again")
+
+
+@main.command()
+@click.argument("backend")
+@click.pass_obj
+def drain(daemon: Daemon, backend: str) -> None:
+    """Give BACKEND no new requests; those under way end."""
+    daemon.ask("/drain", {"backend": backend})
+    click.echo(f"{backend} gets no new requests; 'accelctl undrain {backend}' gives it back")
+
+
+@main.command()
+@click.argument("backend")
+@click.pass_obj
+def undrain(daemon: Daemon, backend: str) -> None:
+    """Give BACKEND requests again."""
+    daemon.ask("/undrain", {"backend": backend})
+    click.echo(f"{backend} is in rotation again")
+
+
+@main.command()
+@click.pass_obj
+def reload(daemon: Daemon) -> None:
+    """Read the configuration again; if it is wrong, the running one stays."""
+    try:
+        daemon.ask("/reload", {})
+    except click.ClickException as error:
+        raise click.ClickException(f"the running configuration stays: {error.message}") from None
+    click.echo("reloaded")
+
+
+def _watch(daemon: Daemon, everything: bool) -> None:
+    facts, before, before_mono = daemon.ask("/facts"), daemon.ask("/stat"), time.monotonic()
+    first = ctl_views.stat(facts, before, everything=everything)
+    try:
+        with Live(first, auto_refresh=False, screen=os.isatty(1)) as live:
+            while True:
+                time.sleep(1)
+                counters, mono = daemon.ask("/stat"), time.monotonic()
+                rates = {name: (counters[name] - before[name]) / (mono - before_mono) for name in counters}
+                live.update(ctl_views.stat(facts, counters, rates, everything), refresh=True)
+                before, before_mono = counters, mono
+    except KeyboardInterrupt:
+        return
+
+
+def _print(renderable: Any) -> None:
+    console = Console(width=None if os.isatty(1) else PLAIN_COLUMNS, highlight=False)
+    console.print(renderable)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1))

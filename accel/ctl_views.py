@@ -1,0 +1,100 @@
+"""How accelctl shows the arbiter's answers: JSON values in, rich tables and sentences out. Asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from accel.stats.counters import COUNTERS
+from accel.values import show_duration
+
+STATE_STYLES = {"up": "green", "accepting": "green", "down": "red", "draining": "yellow", "leaving": "yellow"}
+
+
+def stat(
+    facts: Mapping[str, Any],
+    counters: Mapping[str, int],
+    rates: Mapping[str, float] | None = None,
+    everything: bool = False,
+) -> Group:
+    """Return the counters that are not zero (or all), with their rates a second where known."""
+    table = _table("counter", ">now", *([">a second"] if rates is not None else ()), "meaning")
+    shown = [one for one in COUNTERS if everything or counters.get(one.name)]
+    for one in shown:
+        rate = [_count(round(rates.get(one.name, 0)), one.unit)] if rates is not None else []
+        now = _count(counters.get(one.name, 0), one.unit)
+        table.add_row(one.name, now, *rate, Text(one.meaning, "dim"))
+    hidden = len(COUNTERS) - len(shown)
+    footer = [Text(f"counters at zero, not shown: {hidden} (--all)", "dim")] if hidden else []
+    return Group(_headline(facts, counters), table, *footer)
+
+
+def workers(rows: list[dict[str, Any]]) -> Table:
+    """Return one row a worker."""
+    counts = (">connections", ">requests", ">heartbeat", ">restarts")
+    table = _table(">worker", ">process", "state", ">age", *counts)
+    for row in rows:
+        table.add_row(
+            str(row["number"]),
+            str(row["pid"]),
+            _state(row["state"]),
+            show_duration(round(row["age_s"])),
+            _count(row["connections"]),
+            _count(row["requests"]),
+            f"{row['heartbeat_age_s']:.1f}s ago",
+            _count(row["restarts"]),
+        )
+    return table
+
+
+def backends(rows: list[dict[str, Any]]) -> Table:
+    """Return one row a backend."""
+    table = _table("backend", ">weight", "state", ">in flight", ">requests", ">failures", "why")
+    for row in rows:
+        table.add_row(
+            row["address"],
+            str(row["weight"]),
+            _state(row["state"], row["ramp"]),
+            _count(row["in_flight"]),
+            _count(row["requests"]),
+            _count(row["failures"]),
+            row["why"] or "",
+        )
+    return table
+
+
+def receipt(row: Mapping[str, Any]) -> str:
+    """Return a purge's receipt as a sentence."""
+    dropped = {0: "nothing was stored", 1: "dropped 1 stored response"}.get(
+        row["dropped"], f"dropped {row['dropped']} stored responses"
+    )
+    answered = f"{row['answered']} of {row['workers']} workers answered"
+    return f"{row['url']}: {dropped}; {answered}, {row['ms']:.1f} ms"
+
+
+def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> str:
+    requests = counters.get("requests", 0)
+    ratio = f"{counters.get('hits', 0) / requests:.1%} hits" if requests else "no requests yet"
+    return f"{facts['name']}: accel {facts['version']}, process {facts['pid']}, {ratio}"
+
+
+def _table(*headings: str) -> Table:
+    """Return a table without lines between rows; a heading that starts with '>' is of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
+    return table
+
+
+def _count(number: int, unit: str = "") -> str:
+    return f"{number:,} {unit}".rstrip()
+
+
+def _state(state: str, ramp: int = 1000) -> Text:
+    words = f"{state}, {ramp // 10} % of its share" if state == "up" and ramp < 1000 else state
+    return Text(words, STATE_STYLES.get(state, ""))
