@@ -90,6 +90,8 @@ def _weighted(text: str) -> tuple[str, int]:
 
 
 def _host_and_ports(text: str) -> tuple[str, range]:
+    if text.isdigit():
+        raise ValueError(f"a port needs its host, such as 127.0.0.1:{text}")
     host, colon, port_text = text.rpartition(":")
     if not colon or "]" in port_text:
         raise ValueError(f"the port is missing; write {text or '127.0.0.1'}:8001 for port 8001")

@@ -26,7 +26,8 @@ EXAMPLES = """\
 """
 SOURCES = """\
 Every option is also a variable (ACCEL_HEAD_TIMEOUT=5s) and a key of the file (head-timeout = "5s").
-The command line wins over a variable, that over the file. Times: 500ms, 10s, 2m. Sizes: 64k, 256m, 2g.
+The command line wins over a variable, a variable over the file.
+Times: 500ms, 10s, 2m. Sizes: 64k, 256m, 2g. Lists: by commas, or the option again.
 Signals: TERM stops when exchanges have ended, INT at once, HUP reads the configuration again.
 Once it runs: accelctl --help.
 """

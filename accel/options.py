@@ -19,6 +19,7 @@ from accel.errors import ConfigError
 from accel.option_table import BY_NAME, Option
 
 CONFIG_VARIABLE = "ACCEL_CONFIG"
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +147,21 @@ def _check(config: Config, given: Mapping[str, Given]) -> None:
         raise ConfigError("--backend", None, "give at least one origin, such as --backend 127.0.0.1:8001")
     if not config.server.listen:
         raise ConfigError(given["listen"].where, "none", "accel must listen somewhere, such as :8080")
+    _refuse_loop(config)
     for name in ("user", "group"):
         if name in given and os.geteuid() != 0:
             refused = given[name].texts[0]
             raise ConfigError(given[name].where, refused, "only root may change to it; leave it out")
+
+
+def _refuse_loop(config: Config) -> None:
+    """Refuse a backend that is accel itself: each request would come back until no connection is left."""
+    own = set(config.server.listen)
+    everywhere = {address.port for address in own if not address.host and address.port}
+    for backend in config.origin.backends:
+        address = backend.address
+        if address in own or (address.port in everywhere and address.host in LOOPBACK_HOSTS):
+            raise ConfigError("--backend", str(address), "accel itself listens there; change it or --listen")
 
 
 def _put(part: Any, place: str, value: object) -> Any:
