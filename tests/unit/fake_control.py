@@ -1,0 +1,51 @@
+"""A Control that answers from plain values and notes what it was asked to do."""
+
+from __future__ import annotations
+
+from accel.server.admin_routes import Facts
+from accel.stats.counters import COUNTERS
+
+
+class FakeControl:
+    """Two backends, one worker, everything well; tests change what they need."""
+
+    def __init__(self) -> None:
+        self.purged: list[tuple[bytes, bytes]] = []
+        self.drained: dict[str, bool] = {}
+        self.answered = 1
+        self.outcome: Facts = {"ok": True}
+        self.counted = dict.fromkeys((one.name for one in COUNTERS), 0) | {"requests": 2000, "hits": 1500}
+        self.worker_rows: list[Facts] = [
+            {"number": 1, "pid": 41, "state": "accepting", "age_s": 120.4, "connections": 3}
+            | {"requests": 2000, "heartbeat_age_s": 0.21, "restarts": 0},
+        ]
+        self.backend_rows: list[Facts] = [
+            {"address": "127.0.0.1:8001", "weight": 1, "state": "up", "ramp": 430}
+            | {"in_flight": 1, "requests": 10, "failures": 0, "why": ""},
+            {"address": "127.0.0.1:8002", "weight": 2, "state": "down", "ramp": 1000}
+            | {"in_flight": 0, "requests": 9, "failures": 3, "why": "connection refused"},
+        ]
+
+    def facts(self) -> Facts:
+        return {"name": "shop", "version": "0.1.0", "pid": 40}
+
+    def counters(self) -> dict[str, int]:
+        return self.counted
+
+    def workers(self) -> list[Facts]:
+        return self.worker_rows
+
+    def backends(self) -> list[Facts]:
+        return self.backend_rows
+
+    async def purge(self, host: bytes, target: bytes) -> Facts:
+        self.purged.append((host, target))
+        url = f"http://{host.decode()}{target.decode()}"
+        return {"url": url, "dropped": 2, "workers": 1, "answered": self.answered, "ms": 1.25}
+
+    def set_drain(self, backend: str, draining: bool) -> bool:
+        self.drained[backend] = draining
+        return any(row["address"] == backend for row in self.backend_rows)
+
+    def reload(self) -> Facts:
+        return self.outcome

@@ -1,0 +1,285 @@
+"""The admin server over real sockets: routes, refusals, and what a browser may not be tricked into."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_control import FakeControl
+
+from accel.config import Address
+from accel.errors import StartError
+from accel.server import admin
+
+JSON = "application/json"
+NO_ANSWER: tuple[int, dict[bytes, bytes], bytes] = (0, {}, b"")
+
+
+@pytest.fixture
+async def server(control: FakeControl, tmp_path: Path) -> AsyncIterator[admin.AdminServer]:
+    """Return an admin on a unix socket and on TCP."""
+    opened = await admin.serve(control, [Address(path=str(tmp_path / "a.sock")), Address("127.0.0.1", 0)])
+    yield opened
+    opened.close()
+
+
+async def exchange(address: Address, data: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Send `data`; return status, fields and body of all that comes back."""
+    if address.path:
+        reader, writer = await asyncio.open_unix_connection(address.path)
+    else:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(data)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    if not answer:
+        return NO_ANSWER
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    fields = {name.lower(): value for name, _, value in (line.partition(b": ") for line in lines)}
+    return int(first.split()[1]), fields, body
+
+
+async def get(server: admin.AdminServer, path: str) -> tuple[int, Any]:
+    data = f"GET {path} HTTP/1.1\r\nHost: accel\r\n\r\n".encode()
+    status, _, body = await exchange(server.addresses[0], data)
+    return status, json.loads(body)
+
+
+def posted(path: str, value: object, host: str = "accel", kind: str = JSON) -> bytes:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Type: {kind}"]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
+async def post(server: admin.AdminServer, path: str, value: object) -> tuple[int, Any]:
+    status, _, body = await exchange(server.addresses[0], posted(path, value))
+    return status, json.loads(body)
+
+
+@pytest.mark.parametrize("path", ["/facts", "/stat", "/workers", "/backends"])
+async def test_what_the_arbiter_knows_is_shown_as_json(
+    server: admin.AdminServer, control: FakeControl, path: str
+) -> None:
+    known = {
+        "/facts": control.facts(),
+        "/stat": control.counters(),
+        "/workers": control.workers(),
+        "/backends": control.backends(),
+    }
+
+    assert await get(server, path) == (200, known[path])
+
+
+async def test_the_root_lists_every_route(server: admin.AdminServer) -> None:
+    status, routes = await get(server, "/")
+
+    assert status == 200
+    assert {"GET /stat", "POST /purge", "GET /readyz"} <= set(routes)
+
+
+async def test_an_answer_is_fresh_and_ends_its_connection(server: admin.AdminServer) -> None:
+    _, fields, body = await exchange(server.addresses[0], b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    assert (fields[b"cache-control"], fields[b"connection"]) == (b"no-store", b"close")
+    assert int(fields[b"content-length"]) == len(body)
+
+
+async def test_head_has_the_fields_of_get_and_no_body(server: admin.AdminServer) -> None:
+    status, fields, body = await exchange(server.addresses[0], b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    assert (status, body) == (200, b"")
+    assert int(fields[b"content-length"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("worker_state", "backend_state", "status"),
+    [("accepting", "up", 200), ("starting", "up", 503), ("accepting", "draining", 503)],
+)
+async def test_ready_means_a_worker_accepts_and_a_backend_is_up(
+    server: admin.AdminServer, control: FakeControl, worker_state: str, backend_state: str, status: int
+) -> None:
+    control.worker_rows[0]["state"] = worker_state
+    control.backend_rows[0]["state"] = backend_state
+
+    assert (await get(server, "/readyz"))[0] == status
+    assert (await get(server, "/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://shop.example/list?page=2", (b"shop.example", b"/list?page=2")),
+        ("HTTP://Shop.Example.:80", (b"shop.example", b"/")),
+        ("https://shop.example:8443/a//b/../c#part", (b"shop.example:8443", b"/a//b/../c")),
+        ("http://[::1]:8080/%C3%A9", (b"[::1]:8080", b"/%C3%A9")),
+    ],
+)
+async def test_a_purged_url_gets_the_key_that_a_request_for_it_has(
+    server: admin.AdminServer, control: FakeControl, url: str, place: tuple[bytes, bytes]
+) -> None:
+    status, answer = await post(server, "/purge", {"urls": [url]})
+
+    assert (status, control.purged) == (200, [place])
+    assert answer["receipts"][0]["dropped"] == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({}, "write {"),
+        ({"urls": []}, "write {"),
+        ({"urls": "http://a/"}, "write {"),
+        ({"urls": [1]}, "write {"),
+        ({"urls": ["/list"]}, "such as http://host/list"),
+        ({"urls": ["http://a/", "ftp://a/"]}, "the whole URL"),
+        ({"urls": ["http://a/b c"]}, "percent-encode"),
+        ({"urls": ["http://a/é"]}, "percent-encode"),
+        ({"urls": ["http://a/\r\nX: y"]}, "percent-encode"),
+        ({"urls": ["http://a b/"]}, "percent-encode"),
+        ({"urls": ["http://user@a/"]}, "Host is not"),
+        ({"urls": ["http:///x"]}, "Host is not"),
+        ([], "not a JSON object"),
+        (b"{", "not JSON"),
+    ],
+)
+async def test_a_purge_that_is_wrong_anywhere_drops_nothing(
+    server: admin.AdminServer, control: FakeControl, value: object, said: str
+) -> None:
+    status, answer = await post(server, "/purge", value)
+
+    assert (status, control.purged) == (400, [])
+    assert said in answer["error"]
+
+
+async def test_too_many_urls_are_refused(server: admin.AdminServer) -> None:
+    status, _ = await post(server, "/purge", {"urls": ["http://a/"] * 1001})
+
+    assert status == 413
+
+
+async def test_a_backend_is_drained_and_given_back(server: admin.AdminServer, control: FakeControl) -> None:
+    assert (await post(server, "/drain", {"backend": "127.0.0.1:8001"}))[0] == 200
+    assert control.drained == {"127.0.0.1:8001": True}
+    assert (await post(server, "/undrain", {"backend": "127.0.0.1:8001"}))[0] == 200
+    assert control.drained == {"127.0.0.1:8001": False}
+
+
+async def test_an_unknown_backend_is_told_which_there_are(server: admin.AdminServer) -> None:
+    status, answer = await post(server, "/drain", {"backend": "x:1"})
+
+    assert status == 404
+    assert answer["error"] == "there is no backend x:1; there is 127.0.0.1:8001, 127.0.0.1:8002"
+
+
+async def test_a_refused_reload_says_why(server: admin.AdminServer, control: FakeControl) -> None:
+    control.outcome = {"ok": False, "error": "--memory: 'x' will not do"}
+
+    assert await post(server, "/reload", {}) == (422, control.outcome)
+
+
+async def test_what_is_not_there_and_wrong_methods_are_said(server: admin.AdminServer) -> None:
+    status, answer = await get(server, "/nothing")
+    wrong, fields, _ = await exchange(server.addresses[0], b"DELETE /stat HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    assert (status, answer["error"]) == (404, "there is nothing here; GET / lists what there is")
+    assert (wrong, fields[b"allow"]) == (405, b"GET")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 501),
+        (b"GET /stat HTTP/1.1\r\n\r\n", 400),
+        (b"GET /stat HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_a_broken_request_is_answered_and_closed(
+    server: admin.AdminServer, data: bytes, status: int
+) -> None:
+    assert (await exchange(server.addresses[0], data))[0] == status
+
+
+async def test_a_second_request_on_the_connection_is_not_answered(server: admin.AdminServer) -> None:
+    one = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    _, _, body = await exchange(server.addresses[0], one + one)
+
+    assert json.loads(body) == {"ok": True}
+
+
+async def test_a_defect_in_control_is_a_500_and_reported(
+    server: admin.AdminServer, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    monkeypatch.setattr(control, "counters", lambda: 1 // 0)
+
+    status, answer = await get(server, "/stat")
+
+    assert (status, "inside accel" in answer["error"]) == (500, True)
+    assert isinstance(reported[0]["exception"], ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:9000", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.example", 421), ("10.0.0.1", 421)],
+)
+async def test_over_tcp_the_host_must_be_ours(server: admin.AdminServer, host: str, status: int) -> None:
+    data = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+    assert (await exchange(server.addresses[1], data))[0] == status
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_what_another_sites_page_can_send_unasked_does_nothing(
+    server: admin.AdminServer, control: FakeControl, kind: str
+) -> None:
+    data = posted("/purge", {"urls": ["http://a/"]}, host="localhost", kind=kind)
+
+    status, _, _ = await exchange(server.addresses[1], data)
+
+    assert (status, control.purged) == (415, [])
+
+
+async def test_json_over_tcp_may_do_what_the_unix_socket_may(
+    server: admin.AdminServer, control: FakeControl
+) -> None:
+    data = posted("/purge", {"urls": ["http://a/"]}, host="localhost", kind="application/json; charset=utf-8")
+
+    status, _, _ = await exchange(server.addresses[1], data)
+
+    assert (status, control.purged) == (200, [(b"a", b"/")])
+
+
+async def test_a_connection_that_says_nothing_is_dropped(
+    server: admin.AdminServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "EXCHANGE_S", 0)
+
+    assert await exchange(server.addresses[0], b"") == NO_ANSWER
+
+
+async def test_closing_removes_the_socket_from_the_disk(control: FakeControl, tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    opened = await admin.serve(control, [Address(path=str(path))])
+
+    opened.close()
+
+    assert not path.exists()
+
+
+async def test_a_failed_start_leaves_nothing_open(
+    server: admin.AdminServer, control: FakeControl, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.sock"
+
+    with pytest.raises(StartError, match="in use"):
+        await admin.serve(control, [Address(path=str(path)), server.addresses[1]])
+
+    assert not path.exists()

@@ -1,0 +1,190 @@
+"""The command accelctl against a real admin server, and against nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_control import FakeControl
+
+from accel import ctl
+from accel.config import Address
+from accel.server import admin
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def accelctl(control: FakeControl, tmp_path: Path) -> Iterator[Run]:
+    """Return a function that runs accelctl against an admin that lives in a thread."""
+    address = Address(path=str(tmp_path / "shop.sock"))
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(admin.serve(control, [address]))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield lambda *arguments: CliRunner().invoke(ctl.main, ("--admin", str(address), *arguments))
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_stat_shows_what_was_counted_and_what_it_means(accelctl: Run) -> None:
+    result = accelctl("stat")
+
+    assert result.exit_code == 0
+    assert "shop: accel 0.1.0, process 40, 75.0% hits" in result.output
+    assert "requests answered or begun to be answered" in result.output
+    assert "2,000" in result.output
+    assert "tunnels" not in result.output
+
+
+def test_stat_shows_the_zeros_when_asked(accelctl: Run) -> None:
+    assert "tunnels" in accelctl("stat", "--all").output
+
+
+@pytest.mark.parametrize("command", ["stat", "workers", "backends"])
+def test_json_is_what_the_arbiter_said(accelctl: Run, control: FakeControl, command: str) -> None:
+    said = {"stat": control.counted, "workers": control.worker_rows, "backends": control.backend_rows}
+
+    assert json.loads(accelctl(command, "--json").output) == said[command]
+
+
+def test_watch_shows_rates_until_ctrl_c(
+    accelctl: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(100))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+    rounds = iter([500, None])
+
+    def sleep(seconds: float) -> None:
+        more = next(rounds)
+        if more is None:
+            raise KeyboardInterrupt
+        control.counted["requests"] += more
+
+    monkeypatch.setattr("time.sleep", sleep)
+
+    result = accelctl("stat", "--watch")
+
+    assert result.exit_code == 0
+    assert "a second" in result.output
+    assert "2,500" in result.output
+
+
+def test_workers_are_one_row_each(accelctl: Run) -> None:
+    output = accelctl("workers").output
+
+    assert "accepting" in output
+    assert "2m" in output
+    assert "0.2s ago" in output
+
+
+def test_backends_say_why_one_is_down_and_how_far_another_has_started(accelctl: Run) -> None:
+    output = accelctl("backends").output
+
+    assert "connection refused" in output
+    assert "up, 43 % of its share" in output
+
+
+def test_purge_gives_a_receipt_for_each_url(accelctl: Run, control: FakeControl) -> None:
+    result = accelctl("purge", "http://a/x", "http://a/y")
+
+    assert result.exit_code == 0
+    assert control.purged == [(b"a", b"/x"), (b"a", b"/y")]
+    assert "http://a/x: dropped 2 stored responses; 1 of 1 workers answered" in result.output
+
+
+def test_a_purge_that_not_every_worker_answered_is_a_failure(accelctl: Run, control: FakeControl) -> None:
+    control.answered = 0
+
+    result = accelctl("purge", "http://a/x")
+
+    assert result.exit_code == 1
+    assert "not every worker answered" in result.output
+
+
+def test_drain_and_undrain_say_what_happens(accelctl: Run, control: FakeControl) -> None:
+    drained = accelctl("drain", "127.0.0.1:8001")
+    given_back = accelctl("undrain", "127.0.0.1:8001")
+
+    assert "gets no new requests; 'accelctl undrain 127.0.0.1:8001'" in drained.output
+    assert "in rotation again" in given_back.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("drain", "x:1"), "there is no backend x:1; there is 127.0.0.1:8001"),
+        (("purge", "/list"), "write the whole URL, such as http://host/list"),
+    ],
+)
+def test_a_no_is_exit_code_1_with_its_reason(accelctl: Run, arguments: tuple[str, ...], said: str) -> None:
+    result = accelctl(*arguments)
+
+    assert result.exit_code == 1
+    assert said in result.output
+
+
+def test_reload_says_whether_it_was_taken(accelctl: Run, control: FakeControl) -> None:
+    taken = accelctl("reload")
+    control.outcome = {"ok": False, "error": "--memory: 'x' will not do"}
+    refused = accelctl("reload")
+
+    assert (taken.exit_code, taken.output) == (0, "reloaded\n")
+    assert refused.exit_code == 1
+    assert "the running configuration stays: --memory: 'x' will not do" in refused.output
+
+
+def test_nobody_there_names_socket_and_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop.sock").touch()
+    monkeypatch.setattr(ctl, "admin_socket_path", lambda name: str(tmp_path / f"{name}.sock"))
+
+    result = CliRunner().invoke(ctl.main, ["stat"])
+
+    assert result.exit_code == 1
+    assert f"no accel named 'accel' answers at unix:{tmp_path}/accel.sock" in result.output
+    assert "there is shop; choose with --name" in result.output
+
+
+def test_nobody_at_all_says_how_to_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl, "admin_socket_path", lambda name: str(tmp_path / f"{name}.sock"))
+
+    assert "give that with --admin" in CliRunner().invoke(ctl.main, ["stat"]).output
+
+
+def test_a_socket_of_another_user_says_whom_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ctl._Connection, "connect", refuse)
+
+    result = CliRunner().invoke(ctl.main, ["--admin", "unix:/run/x.sock", "stat"])
+
+    assert result.exit_code == 1
+    assert "as the user that started accel, or as root" in result.output
+
+
+def test_something_else_that_answers_is_recognised() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        closer = threading.Thread(target=lambda: other.accept()[0].close())
+        closer.start()
+
+        result = CliRunner().invoke(ctl.main, ["--admin", f"127.0.0.1:{other.getsockname()[1]}", "stat"])
+        closer.join()
+
+    assert result.exit_code == 1
+    assert "is this an accel's --admin?" in result.output
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    result = CliRunner().invoke(ctl.main, ["--admin", "9000", "stat"])
+
+    assert result.exit_code == 2
+    assert "a port needs its host, such as 127.0.0.1:9000" in result.output
