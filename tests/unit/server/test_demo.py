@@ -13,7 +13,6 @@ import pytest
 from accel.config import Address
 from accel.server import demo
 
-
 PARENT = """
 from accel.server import demo
 with demo.origins() as ports:
@@ -80,7 +79,8 @@ def test_the_origins_end_with_the_context() -> None:
 
 
 def test_the_origins_end_when_their_parent_is_killed() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         port = int(parent.stdout.readline())
         parent.kill()
