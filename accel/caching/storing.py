@@ -1,7 +1,8 @@
 """Storing: may this response be kept, and what of it? (RFC 9111 §3)
 
-Owns the floor under every policy: what is refused here is stored only by an explicit override. Invariant: nothing
-meant for one client, nothing whose reuse is not understood and nothing that could never be reused is stored.
+Owns the floor under every policy: what is refused here is stored only by an explicit override. Invariant:
+nothing meant for one client, nothing whose reuse is not understood and nothing that could never be reused is
+stored.
 RFC 9111 §3, §3.1, §3.5, §5.2.2; RFC 9110 §6.6.1.
 """
 
@@ -9,7 +10,13 @@ from __future__ import annotations
 
 from enum import Enum
 
-from accel.caching.freshness import HEURISTIC_STATUSES, Terms, corrected_initial_age, governing, withheld_fields
+from accel.caching.freshness import (
+    HEURISTIC_STATUSES,
+    Terms,
+    corrected_initial_age,
+    governing,
+    withheld_fields,
+)
 from accel.caching.key import vary_names
 from accel.caching.stored import Stored
 from accel.config import CachingOptions
@@ -47,11 +54,11 @@ class Storing(Enum):
     """Its body is larger than what may be stored."""
 
 
-UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | {302, 303, 307, 400, 403, 405, 413, 414, 415, 422, 429, 431, 451} | {
-    500, 501, 502, 503, 504,
-}  # fmt: skip
-"""Statuses whose answers may be stored. Not among them: 206 and 304, parts and updates; 401, 407, 412, 416, 417, 421,
-425, 426 and 428, which answer to one request's credentials, preconditions or connection; and any that is unknown."""
+UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | frozenset(
+    {302, 303, 307, 400, 403, 405, 413, 414, 415, 422, 429, 431, 451, 500, 501, 502, 503, 504}
+)
+"""Statuses whose answers may be stored. Not among them: 206 and 304, which are parts and updates; 401, 407, 412,
+416, 417, 421, 425, 426, 428, which answer to one request's credentials, condition or connection; the unknown."""
 
 
 def decide(request: Request, response: Response, terms: Terms, options: CachingOptions) -> Storing:
@@ -79,7 +86,7 @@ def _refused_by_kind(request: Request, response: Response) -> Storing | None:
 def _refused_by_directive(request: Request, response: Response, directives: Directives) -> Storing | None:
     if b"no-store" in cache_control(request.fields.get(b"cache-control")):
         return Storing.REQUEST_NO_STORE
-    # must-understand lifts no-store for a cache that knows the status, and the others are refused above (§5.2.2.3).
+    # must-understand lifts no-store where the status is known (§5.2.2.3); the others are refused by now.
     if b"no-store" in directives and b"must-understand" not in directives:
         return Storing.NO_STORE
     if b"private" in directives and not withheld_fields(directives, b"private"):
@@ -99,6 +106,11 @@ def _refused_by_field(request: Request, response: Response, directives: Directiv
     if vary_names(response.fields) is None:
         return Storing.VARY_STAR
     return None
+
+
+def is_shareable(fields: Fields) -> bool:
+    """Whether a stored response may answer a request with credentials: its origin said so (RFC 9111 §3.5)."""
+    return not _SHAREABLE.isdisjoint(governing(fields))
 
 
 def _refused_as_useless(response: Response, terms: Terms, options: CachingOptions) -> Storing | None:
@@ -133,7 +145,7 @@ def stored_fields(response: Response) -> Fields:
 def stored_response(
     response: Response, terms: Terms, request_at: float, response_at: float, number: int
 ) -> Stored:
-    """Return what is stored of a response: without a Date it gets the time of its arrival (RFC 9110 §6.6.1)."""
+    """Return what is stored of a response; lacking a Date it gets that of its arrival (RFC 9110 §6.6.1)."""
     fields = stored_fields(response)
     if http_date(fields.get(b"date") or b"") is None:
         fields.set(b"date", format_date(response_at))

@@ -1,4 +1,5 @@
-"""Our member of the Cache-Status field: what the cache did with a request, in the field's own words (RFC 9211).
+"""Our member of the Cache-Status field: what the cache did with a request, in the field's own words (RFC
+9211).
 
 Owns the syntax. The cache key is never given: it would tell clients how the rules see them.
 """
@@ -32,7 +33,7 @@ class Forward(Enum):
 
 
 def hit(ttl_s: int, detail: bytes | None = None) -> bytes:
-    """Return the member for an answer from the store; `ttl_s` is negative when stale, `detail` a token of ours."""
+    """Return the member for an answer from the store; `ttl_s` is negative when stale, `detail` a token."""
     member = b"%b; hit; ttl=%d" % (NAME, ttl_s)
     return member if detail is None else member + b"; detail=" + detail
 

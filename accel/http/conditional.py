@@ -1,8 +1,8 @@
 """Preconditions: may the client keep the copy that it has? (RFC 9110 §13)
 
-Owns their evaluation against a 200 to GET or HEAD that a cache may serve. If-Match and If-Unmodified-Since are the
-origin's alone to judge (RFC 9111 §4.3.2): a request that carries one goes there. Invariant: where a precondition
-cannot be read, the client gets the whole response.
+Owns their evaluation against a 200 to GET or HEAD that a cache may serve. If-Match and If-Unmodified-Since
+are the origin's alone to judge (RFC 9111 §4.3.2): a request that carries one goes there. Invariant: where a
+precondition cannot be read, the client gets the whole response.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def validators(fields: Fields) -> tuple[bytes | None, bytes | None]:
     return etag, last_modified
 
 
-def evaluate(request: Fields, etag: bytes | None, last_modified: bytes | None, date_at: float) -> Precondition:
+def evaluate(
+    request: Fields, etag: bytes | None, last_modified: bytes | None, date_at: float
+) -> Precondition:
     """Evaluate If-None-Match, or without it If-Modified-Since (RFC 9110 §13.2.2, RFC 9111 §4.3.2).
 
     `date_at` is when the response was made, in wall seconds: it stands in for an absent Last-Modified.
@@ -64,10 +66,10 @@ def _is_unmodified(modified_since: bytes | None, last_modified: bytes | None, da
 NOT_MODIFIED_FIELDS = frozenset(
     b"age cache-control cache-status cdn-cache-control content-location date etag expires vary via".split()
 )
-"""What a 304 carries of the fields that a 200 would have (RFC 9110 §15.4.5), and what tells how it was answered."""
+"""What a 304 carries of its 200's fields (RFC 9110 §15.4.5), and what tells how it was answered."""
 
 
 def not_modified_fields(fields: Fields) -> Fields:
-    """Return the fields of a 304 from those of its 200: Last-Modified too if there is no ETag (RFC 9110 §15.4.5)."""
+    """Return the fields of a 304 from its 200's: Last-Modified too if there is no ETag (RFC 9110 §15.4.5)."""
     kept = NOT_MODIFIED_FIELDS if b"etag" in fields else NOT_MODIFIED_FIELDS | {b"last-modified"}
     return Fields([line for line in fields.lines if line[0] in kept])

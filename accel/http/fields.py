@@ -1,7 +1,8 @@
 """Reading field values: lists, tokens, Cache-Control, dates, entity tags, hop-by-hop names.
 
-Owns syntax only; what a directive or a date means to a cache is `caching`'s. Invariant: no value makes a function
-here raise, and where a value can be read in two ways the reading under which less is stored or reused wins.
+Owns syntax only; what a directive or a date means to a cache is `caching`'s. Invariant: no value makes a
+function here raise, and where a value can be read in two ways the reading under which less is stored or
+reused wins.
 RFC 9110 §5.6, §7.6.1, §8.8.3; RFC 9111 §1.2.2, §4.2, §5.2.
 """
 
@@ -35,7 +36,7 @@ def is_token(value: bytes) -> bool:
 
 
 def parse_list(value: bytes) -> list[bytes]:
-    """Return the members of a comma-separated list, quoted strings respected, empty ones left out (RFC 9110 §5.6.1)."""
+    """Return a list's members, quoted strings respected and empty ones left out (RFC 9110 §5.6.1)."""
     members = _LIST_MEMBER.findall(value) if b'"' in value else value.split(b",")
     return [stripped for member in members if (stripped := member.strip(OWS))]
 
@@ -48,9 +49,9 @@ def delta_seconds(value: bytes) -> int | None:
 
 
 class Directives(Mapping[bytes, bytes | None]):
-    """Cache-Control as read: lower-case directive names, each with its argument unquoted, or None without one.
+    """Cache-Control as read: lower-case directive names, each with its argument unquoted, or None for none.
 
-    An argument that could not be read, or was given twice differently, is `b""`: no reader takes that for a value.
+    An argument that could not be read, or came twice with a difference, is `b""`: never a value.
     """
 
     __slots__ = ("_arguments",)
@@ -133,18 +134,18 @@ _MONTHS = (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep
 _MONTH = {name: number for number, name in enumerate(_MONTHS, 1)}
 _CLOCK = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _DATE_FORMS = tuple(
-    re.compile(form, re.IGNORECASE)
+    re.compile(form.replace(b"CLOCK", _CLOCK), re.IGNORECASE)
     for form in (
-        rb"(?:mon|tue|wed|thu|fri|sat|sun), (?P<day>\d\d) (?P<month>[a-z]{3}) (?P<year>\d{4}) " + _CLOCK + rb" GMT",
-        rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day, (?P<day>\d\d)-(?P<month>[a-z]{3})-(?P<year>\d\d) "
-        + _CLOCK
-        + rb" GMT",
-        rb"(?:mon|tue|wed|thu|fri|sat|sun) (?P<month>[a-z]{3}) (?P<day>[ \d]\d) " + _CLOCK + rb" (?P<year>\d{4})",
+        rb"(?:mon|tue|wed|thu|fri|sat|sun), (?P<day>\d\d) (?P<month>[a-z]{3}) (?P<year>\d{4}) CLOCK GMT",
+        rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day, (?P<day>\d\d)-(?P<month>[a-z]{3})-(?P<year>\d\d)"
+        rb" CLOCK GMT",
+        rb"(?:mon|tue|wed|thu|fri|sat|sun) (?P<month>[a-z]{3}) (?P<day>[ \d]\d) CLOCK (?P<year>\d{4})",
     )
 )
 """IMF-fixdate, RFC 850, asctime (RFC 9110 §5.6.7); case is ignored and only GMT taken (RFC 9111 §4.2)."""
 
 _LONGEST_DATE_BYTES = 40
+_LEAP_SECOND = 60
 
 
 def http_date(value: bytes) -> float | None:
@@ -166,12 +167,13 @@ def _timestamp(match: re.Match[bytes]) -> float | None:
     if len(match["year"]) == 2:
         # POSIX's turning point: never more than 50 years ahead (RFC 9110 §5.6.7) and, in doubt, long past.
         year += 2000 if year < 70 else 1900
-    leap = second == 60
+    if second > _LEAP_SECOND:
+        return None
     try:
-        moment = datetime(year, month, int(match["day"]), int(match["hour"]), int(match["minute"]), second - leap, 0, UTC)
+        day = datetime(year, month, int(match["day"]), int(match["hour"]), int(match["minute"]), tzinfo=UTC)
     except ValueError:
         return None
-    return moment.timestamp() + leap
+    return day.timestamp() + second
 
 
 def format_date(now: float) -> bytes:
@@ -188,7 +190,7 @@ def _format_second(second: int) -> bytes:
 
 
 def entity_tags(value: bytes) -> list[bytes] | None:
-    """Return the entity tags of a list, or None if it is anything else, `*` among it (RFC 9110 §8.8.3, §13.1.2)."""
+    """Return a list's entity tags, or None if it holds anything else, as `*` (RFC 9110 §8.8.3, §13.1.2)."""
     tags, position, end = [], 0, len(value.rstrip(b" \t,"))
     while position < end:
         member = _TAG_MEMBER.match(value, position)
@@ -222,9 +224,10 @@ HOP_BY_HOP = frozenset(
 
 PROTECTED = frozenset(
     b"accept accept-encoding accept-language age authorization cache-control cache-status cdn-cache-control"
-    b" content-encoding content-length content-location content-range content-type cookie date etag expires forwarded"
-    b" host if-match if-modified-since if-none-match if-range if-unmodified-since last-modified location pragma range"
-    b" set-cookie vary via www-authenticate x-forwarded-for x-forwarded-host x-forwarded-proto".split()
+    b" content-encoding content-length content-location content-range content-type cookie date etag expires"
+    b" forwarded host if-match if-modified-since if-none-match if-range if-unmodified-since last-modified"
+    b" location pragma range set-cookie vary via www-authenticate x-forwarded-for x-forwarded-host"
+    b" x-forwarded-proto".split()
 )
 """Fields that Connection may not take out: safety, framing or the cache key rests on them."""
 

@@ -98,8 +98,8 @@ class RequestParser:
         return self._in_body
 
     def close(self) -> None:
-        """Let go of llhttp, which holds a reference back to this object."""
-        self._parser = None
+        """Let go of llhttp, which refers back to this object; nothing may be fed any more."""
+        del self._parser
 
     def feed(self, data: bytes) -> None:
         """Parse `data`, calling the sink; raises RequestError, after which this parser is done."""

@@ -186,8 +186,8 @@ class ResponseParser:
 
     def _begin_body(self, head: Response) -> None:
         """Settle where the body ends (RFC 9112 §6.3) and whether the connection outlives it (§9.3)."""
-        self.head = head
         self._left = head.body_length = self._body_length(head)
+        self.head = head
         head.keep_alive = self._left != UNTIL_CLOSE and head.status != 101 and _is_kept(head)
         if self._left != CHUNKED:
             self._chunks = None

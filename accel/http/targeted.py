@@ -1,7 +1,7 @@
 """CDN-Cache-Control: cache directives written for caches like this one (RFC 9213).
 
-Owns its syntax, which is a Dictionary of Structured Fields and parsed strictly, unlike Cache-Control's. Invariant: a
-field that breaks the syntax anywhere is no field at all, so that Cache-Control speaks again.
+Owns its syntax, which is a Dictionary of Structured Fields and parsed strictly, unlike Cache-Control's.
+Invariant: a field that breaks the syntax anywhere is no field at all, so that Cache-Control speaks again.
 RFC 9213 §2.1, §2.2; RFC 8941 §3.2, §4.2.2.
 """
 
@@ -22,9 +22,8 @@ _BARE_ITEM = (
 _PARAMETERS = rb"(?:; *" + _KEY + rb"(?:=" + _BARE_ITEM + rb")?)*+"
 _ITEM = _BARE_ITEM + _PARAMETERS
 _INNER_LIST = rb"\( *(?:" + _ITEM + rb"(?: +" + _ITEM + rb")*+)? *\)" + _PARAMETERS
-_MEMBER = re.compile(
-    rb"(?P<key>" + _KEY + rb")(?:=(?:(?P<value>" + _BARE_ITEM + rb")|(?P<list>" + _INNER_LIST + rb")))?" + _PARAMETERS
-)
+_VALUE = rb"(?:(?P<value>" + _BARE_ITEM + rb")|(?P<list>" + _INNER_LIST + rb"))"
+_MEMBER = re.compile(rb"(?P<key>" + _KEY + rb")(?:=" + _VALUE + rb")?" + _PARAMETERS)
 _COMMA = re.compile(rb"[ \t]*,[ \t]*")
 
 
@@ -49,7 +48,7 @@ def _read(value: bytes) -> Directives | None:
 
 
 def _argument(member: re.Match[bytes]) -> bytes | None:
-    """Return an Integer or a String as Cache-Control would give it, None for true, and `b""` for any other type."""
+    """Return an Integer or a String as Cache-Control gives it, None for true, `b""` for any other type."""
     value: bytes | None = member["value"]
     if value is None or value == b"?1":
         return None if member["list"] is None else b""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -40,6 +41,14 @@ class AdminServer:
         for server in self._servers:
             server.close()
         listeners.close(self._sockets)
+
+    def forget(self) -> None:
+        """Close the sockets in a forked child: their addresses and the event loop stay the parent's."""
+        for server in self._servers:
+            for sock in server.sockets:
+                os.close(sock.fileno())
+        for sock in self._sockets:
+            sock.close()
 
 
 async def serve(control: Control, addresses: Sequence[Address]) -> AdminServer:

@@ -100,16 +100,15 @@ async def _backends(control: Control, body: Any) -> Answer:
 
 
 async def _alive(control: Control, body: Any) -> Answer:
+    if not any(worker["state"] == "accepting" for worker in control.workers()):
+        raise Refused(503, "no worker accepts connections")
     return 200, {"ok": True}
 
 
 async def _ready(control: Control, body: Any) -> Answer:
-    missing = []
-    if not any(worker["state"] == "accepting" for worker in control.workers()):
-        missing.append("no worker accepts connections")
     if not any(backend["state"] == "up" for backend in control.backends()):
-        missing.append("no backend is up")
-    return (503, {"ok": False, "why": missing}) if missing else (200, {"ok": True})
+        raise Refused(503, "no backend is up")
+    return await _alive(control, body)
 
 
 async def _purge(control: Control, body: Any) -> Answer:
@@ -178,8 +177,8 @@ async def _reload(control: Control, body: Any) -> Answer:
 
 ROUTES = (
     Route(b"GET", b"/", "this list", _index),
-    Route(b"GET", b"/healthz", "200 while the arbiter lives", _alive),
-    Route(b"GET", b"/readyz", "200 while a worker accepts and a backend is up, else 503", _ready),
+    Route(b"GET", b"/healthz", "200 while a worker accepts connections, else 503", _alive),
+    Route(b"GET", b"/readyz", "200 while a backend is up, too", _ready),
     Route(b"GET", b"/facts", "name, version, process, listeners", _facts),
     Route(b"GET", b"/stat", "every counter, summed over the workers", _stat),
     Route(b"GET", b"/workers", "the worker processes", _workers),

@@ -1,0 +1,304 @@
+"""The store as HTTP sees it: stored responses, variant lists and hit-for-miss marks, under keys made from requests.
+
+Owns which key a request and a response go under, and whether what lies there may still be seen (invalidation by
+number). Decides nothing about freshness. Invariant: an entry whose fetch began before an invalidation that covers it
+is never returned and never made visible (see server.scoreboard for the numbers).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+from accel.caching.key import primary_key, selecting_values, variant_key, vary_names
+from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
+from accel.http.cache_status import Forward
+from accel.http.message import Request
+from accel.http.writer import field_lines, status_line
+from accel.proxy.origin_view import VIA
+from accel.stats.counters import CounterRow, index
+from accel.store.store import Record, Store, Writer
+
+_STORED, _NO_ROOM, _PURGED = index("stored"), index("not_stored_no_room"), index("not_stored_purged")
+
+
+class Numbers(Protocol):
+    """The machine's invalidation numbers."""
+
+    def sequence(self) -> int:
+        """Return the number of the latest invalidation."""
+        ...
+
+    def purged_number(self, key: bytes) -> int:
+        """Return the number of the latest invalidation that covers primary key `key`."""
+        ...
+
+
+class Entry:
+    """A stored response's head, ready to be sent; kept beside its record (which it must not refer back to)."""
+
+    __slots__ = ("head", "stored")
+
+    def __init__(self, stored: Stored, length: int | None) -> None:
+        """`length` is the body's, None if it is not known yet."""
+        self.stored = stored
+        self.head = prepared_head(stored, length)
+
+    @property
+    def number(self) -> int:
+        """The invalidation number that its fetch began with."""
+        return self.stored.number
+
+
+class Variants:
+    """A variant list with the variants that this process stored under it, least recently used first."""
+
+    __slots__ = ("keys", "list")
+
+    def __init__(self, variant_list: VariantList) -> None:
+        self.list = variant_list
+        self.keys: OrderedDict[bytes, None] = OrderedDict()
+
+    @property
+    def number(self) -> int:
+        """The invalidation number that the list was made with."""
+        return self.list.number
+
+    def used(self, key: bytes) -> None:
+        """Note a use of one variant."""
+        if key in self.keys:
+            self.keys.move_to_end(key)
+
+
+class Mark:
+    """A hit-for-miss mark."""
+
+    __slots__ = ("mark",)
+
+    def __init__(self, mark: PassMark) -> None:
+        self.mark = mark
+
+    @property
+    def number(self) -> int:
+        """The invalidation number that the mark was made with."""
+        return self.mark.number
+
+
+Content = Entry | Variants | Mark
+
+
+@dataclass(slots=True)
+class Found:
+    """What lies under a request's key."""
+
+    primary: bytes
+    key: bytes
+    """Where an answer to exactly this request would lie, as far as is known."""
+    entry: Entry | None = None
+    record: Record | None = None
+    """The entry's body; None just if there is no entry."""
+    is_marked: bool = False
+    """The last answer could not be stored: do not wait for each other."""
+    missing: Forward = Forward.URI_MISS
+    """Why there is no entry."""
+
+    def without_entry(self) -> Found:
+        """Return the same place as if nothing lay there: for a fetch that is no validation."""
+        return Found(self.primary, self.key, missing=self.missing)
+
+
+class Filling:
+    """A response being stored."""
+
+    __slots__ = ("_cache", "_primary", "_writer", "entry", "key")
+
+    def __init__(self, cache: Cache, primary: bytes, key: bytes, entry: Entry, writer: Writer) -> None:
+        self._cache, self._primary, self._writer = cache, primary, writer
+        self.key, self.entry = key, entry
+
+    def append(self, data: bytes) -> bool:
+        """Add a piece of the body; False when it will not be stored after all."""
+        if self._writer.append(data):
+            return True
+        self._cache.counters[_NO_ROOM] += 1
+        return False
+
+    def commit(self) -> None:
+        """The body is whole: make the response visible, unless it was invalidated while it came."""
+        self._cache.commit(self._primary, self.key, self.entry.stored, self._writer)
+
+    def abort(self) -> None:
+        """The body did not come whole."""
+        self._writer.abort()
+
+
+class Cache:
+    """Look-up and storing in one worker."""
+
+    def __init__(self, store: Store, numbers: Numbers, counters: CounterRow, variants_limit: int) -> None:
+        self._store, self._numbers = store, numbers
+        self._variants_limit = variants_limit
+        self.counters = counters
+
+    def sequence(self) -> int:
+        """Return the number to note when a fetch begins."""
+        return self._numbers.sequence()
+
+    def is_covered(self, primary: bytes, number: int) -> bool:
+        """Whether an invalidation of `primary` came after `number` was noted."""
+        return number < self._numbers.purged_number(primary)
+
+    def find(self, request: Request, now: float) -> Found:
+        """Return what is stored for a request."""
+        primary = primary_key(request.host, request.target)
+        record, content = self._visible(primary, primary)
+        if type(content) is Entry:
+            return Found(primary, primary, content, record)
+        if type(content) is Variants:
+            return self._find_variant(request, primary, content, now)
+        return Found(primary, primary, None, None, _stands(content, now))
+
+    def _find_variant(self, request: Request, primary: bytes, variants: Variants, now: float) -> Found:
+        key = _key_in(variants, primary, request)
+        record, content = self._visible(primary, key)
+        if type(content) is Entry:
+            variants.used(key)
+            return Found(primary, key, content, record)
+        return Found(primary, key, None, None, _stands(content, now), Forward.VARY_MISS)
+
+    def begin(self, request: Request, primary: bytes, stored: Stored, length: int | None) -> Filling | None:
+        """Begin to store a response of `length` body bytes (None: unknown); None when there is no room for it."""
+        key = self._storing_key(request, primary, stored)
+        writer = self._store.create(key, length) if key is not None else None
+        if key is None or writer is None:
+            self.counters[_NO_ROOM] += 1
+            return None
+        return Filling(self, primary, key, Entry(stored, length), writer)
+
+    def commit(self, primary: bytes, key: bytes, stored: Stored, writer: Writer) -> None:
+        """Make a whole response visible; what was invalidated since its fetch began is dropped instead."""
+        if self.is_covered(primary, stored.number):
+            self.counters[_PURGED] += 1
+            writer.abort()
+            return
+        record = writer.commit(encode(stored))
+        if record is None:
+            self.counters[_NO_ROOM] += 1
+            return
+        self.counters[_STORED] += 1
+        record.decoded = Entry(stored, record.length)
+        if key != primary:
+            self._note_variant(primary, key)
+
+    def freshen(self, primary: bytes, record: Record, stored: Stored) -> tuple[Entry, Record]:
+        """Return what a 304 renewed; it is stored too, unless it was invalidated or is gone."""
+        entry = Entry(stored, record.length)
+        renewed = None if self.is_covered(primary, stored.number) else self._store.freshen(record, encode(stored))
+        if renewed is None:
+            return entry, record
+        renewed.decoded = entry
+        return entry, renewed
+
+    def mark(self, found: Found, until_at: float, number: int) -> None:
+        """Remember until `until_at` that answers to this key cannot be stored."""
+        if not self.is_covered(found.primary, number):
+            self._store.put(found.key, encode(PassMark(until_at, number)))
+
+    def drop(self, primary: bytes) -> int:
+        """Free everything stored under a primary key; return how many responses that were."""
+        record = self._store.get(primary)
+        content = self._decoded(record) if record is not None else None
+        self._store.remove(primary)
+        if type(content) is Entry:
+            return 1
+        if type(content) is Variants:
+            return sum(self._drop_variant(key) for key in content.keys)
+        return 0
+
+    def _drop_variant(self, key: bytes) -> bool:
+        record = self._store.get(key)
+        is_response = record is not None and type(self._decoded(record)) is Entry
+        self._store.remove(key)
+        return is_response
+
+    def _storing_key(self, request: Request, primary: bytes, stored: Stored) -> bytes | None:
+        """Return the key that the response goes under, making a variant list where Vary asks for one."""
+        names = vary_names(stored.fields)
+        if names is None:
+            return None
+        _, content = self._visible(primary, primary)
+        variants = content if type(content) is Variants else None
+        if variants is None and not names:
+            return primary
+        if variants is None or not set(names) <= set(variants.list.names):
+            variants = self._new_list(primary, names, variants, stored)
+        return _key_in(variants, primary, request) if variants is not None else None
+
+    def _new_list(
+        self, primary: bytes, names: tuple[bytes, ...], old: Variants | None, stored: Stored
+    ) -> Variants | None:
+        """Put a list of all names seen so far under the primary key; variants of an older list are left behind."""
+        for key in old.keys if old is not None else ():
+            self._store.remove(key)
+        every_name = tuple(sorted({*names, *(old.list.names if old is not None else ())}))
+        variant_list = VariantList(every_name, int(stored.response_at * 1e6), stored.number)
+        record = self._store.put(primary, encode(variant_list))
+        if record is None:
+            return None
+        variants = record.decoded = Variants(variant_list)
+        return variants
+
+    def _note_variant(self, primary: bytes, key: bytes) -> None:
+        _, content = self._visible(primary, primary)
+        if type(content) is not Variants:
+            return
+        content.keys[key] = None
+        content.keys.move_to_end(key)
+        while len(content.keys) > self._variants_limit:
+            oldest, _ = content.keys.popitem(last=False)
+            self._store.remove(oldest)
+
+    def _visible(self, primary: bytes, key: bytes) -> tuple[Record | None, Content | None]:
+        """Return what lies under `key`, unless an invalidation of `primary` covers it: then it is freed."""
+        record = self._store.get(key)
+        if record is None:
+            return None, None
+        content = self._decoded(record)
+        if content.number < self._numbers.purged_number(primary):
+            self.drop(key)
+            return None, None
+        return record, content
+
+    def _decoded(self, record: Record) -> Content:
+        content: Content | None = record.decoded
+        if content is None:
+            content = record.decoded = _content(record)
+        return content
+
+
+def prepared_head(stored: Stored, length: int | None) -> bytes:
+    """Return a stored response's head up to the lines that differ from one answer to the next."""
+    head = status_line(stored.status, stored.reason) + field_lines(stored.fields.lines) + b"Via: %b\r\n" % VIA
+    if length is None or stored.status == 204:
+        return head
+    return head + b"Content-Length: %d\r\n" % length
+
+
+def _content(record: Record) -> Content:
+    match decode(record.meta):
+        case Stored() as stored:
+            return Entry(stored, record.length)
+        case VariantList() as variant_list:
+            return Variants(variant_list)
+        case PassMark() as mark:
+            return Mark(mark)
+
+
+def _key_in(variants: Variants, primary: bytes, request: Request) -> bytes:
+    names = variants.list.names
+    return variant_key(primary, variants.list.generation, selecting_values(request, names))
+
+
+def _stands(content: Content | None, now: float) -> bool:
+    return type(content) is Mark and now < content.mark.until_at

@@ -1,0 +1,119 @@
+"""All client connections of one worker: how many there may be, how long an idle one is kept, when they must go.
+
+Owns the set of connections and the options that all share; each connection owns itself. Invariant: a worker never
+holds more than `limit` connections: the longest idle one makes room, and where none is idle the newcomer gets a 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from accel.config import ClientTimeouts, Limits
+from accel.errors import RequestError
+from accel.proxy.connection import ClientConnection
+from accel.proxy.service import Service
+from accel.stats.counters import index
+
+_CONNECTIONS, _REFUSED, _EVICTED = (
+    index("connections"),
+    index("connections_refused"),
+    index("connections_evicted"),
+)
+_BAD_REQUESTS = index("bad_requests")
+_REFUSALS = {
+    405: index("method_refused"),
+    413: index("body_too_large"),
+    414: index("target_too_long"),
+    417: index("expectation_refused"),
+    431: index("head_too_large"),
+    501: index("method_refused"),
+    505: index("version_refused"),
+}
+_CROWDED = 0.75
+"""Above this share of the limit, idle connections are kept for a fifth of their time."""
+_LEAVING_IDLE_S = 2.0
+"""A worker that stops keeps an idle connection for this long: time for a request on its way to arrive."""
+
+
+class Clients:
+    """What the connections of one worker share."""
+
+    def __init__(self, service: Service, limits: Limits, timeouts: ClientTimeouts, limit: int) -> None:
+        self.service = service
+        self.limits = limits
+        self.timeouts = timeouts
+        self.counters = service.counters
+        self.is_stopping = False
+        self.on_change: Callable[[int], None] = lambda count: None
+        """Called with the number of connections whenever it changes."""
+        self.emptied = asyncio.Event()
+        """Set when the last connection of a stopping worker has ended."""
+        self.now_mono = time.monotonic
+        self._limit = limit
+        self._connections: dict[ClientConnection, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def configure(self, service: Service, limits: Limits, timeouts: ClientTimeouts) -> None:
+        """Use a new configuration for every request that begins from now on."""
+        self.service, self.limits, self.timeouts = service, limits, timeouts
+
+    def admit(self, connection: ClientConnection) -> None:
+        """Take in a new connection, making room if there is none."""
+        self.counters[_CONNECTIONS] += 1
+        self._connections[connection] = None
+        self.on_change(len(self._connections))
+        if len(self._connections) > self._limit and not self._evict_idle(connection):
+            self.counters[_REFUSED] += 1
+            connection.refuse(503)
+
+    def discharge(self, connection: ClientConnection) -> None:
+        """Forget a closed connection."""
+        if self._connections.pop(connection, connection) is None:
+            self.on_change(len(self._connections))
+            self._note_empty()
+
+    def note_refusal(self, error: RequestError) -> None:
+        """Count a message that may not be acted on (a 408 was counted by the clock that ran out)."""
+        if error.status != 408:
+            self.counters[_REFUSALS.get(error.status, _BAD_REQUESTS)] += 1
+
+    def idle_s(self) -> float:
+        """Return how long a connection may wait for its next request."""
+        idle_s = self.timeouts.idle_s
+        if len(self._connections) > self._limit * _CROWDED:
+            idle_s /= 5
+        return min(idle_s, _LEAVING_IDLE_S) if self.is_stopping else idle_s
+
+    def check(self) -> None:
+        """Hold every connection to its time limits."""
+        now = self.now_mono()
+        for connection in list(self._connections):
+            connection.check(now)
+
+    def stop(self) -> None:
+        """Close each connection with its next answer, and idle ones after a moment."""
+        self.is_stopping = True
+        self._note_empty()
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for connection in list(self._connections):
+            connection.retire()
+
+    def _note_empty(self) -> None:
+        if self.is_stopping and not self._connections:
+            self.emptied.set()
+
+    def _evict_idle(self, newcomer: ClientConnection) -> bool:
+        """Close the connection that has been idle longest, of the first hundred; False if none is idle."""
+        idle = [conn for conn, _ in zip(self._connections, range(100), strict=False) if conn.is_idle]
+        idle = [conn for conn in idle if conn is not newcomer]
+        if not idle:
+            return False
+        min(idle, key=lambda conn: conn.since).retire()
+        self.counters[_EVICTED] += 1
+        return True

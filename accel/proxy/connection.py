@@ -1,0 +1,373 @@
+"""One client's connection: bytes in, exchanges in order, bytes out, and every time limit on the way.
+
+Owns the transport and the parser; knows no caching and no origin. Invariants: one exchange at a time writes, the ones
+behind it wait in order and reading is paused meanwhile (so what is held for a pipelining client is one read at most);
+after an error nothing more is read as a request: answer, linger, close (RFC 9112 §9.6).
+
+Limits are not timers: the worker calls `check(now)` on every connection a few times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from accel.errors import ClientGone, RequestError
+from accel.http.message import Request
+from accel.http.request_parser import RequestParser
+from accel.proxy.exchange import Exchange
+from accel.stats.counters import index
+
+if TYPE_CHECKING:
+    from accel.proxy.clients import Clients
+
+_BYTES_IN, _BYTES_OUT = index("client_bytes_in"), index("client_bytes_out")
+_ABORTS = index("client_aborts")
+_HEAD_TIMEOUTS, _BODY_TIMEOUTS = index("head_timeouts"), index("body_timeouts")
+_IDLE_TIMEOUTS, _WRITE_TIMEOUTS = index("idle_timeouts"), index("write_timeouts")
+_LINGER_S = 2.0
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
+
+
+class Phase(Enum):
+    """What the connection is waiting for."""
+
+    IDLE = "the first byte of a request"
+    HEAD = "the rest of a head"
+    BUSY = "an exchange to end"
+    LINGER = "the client to close, after our last answer"
+    TUNNEL = "either side of a tunnel to close"
+    CLOSED = "nothing"
+
+
+class ClientConnection(asyncio.Protocol):
+    """The event loop's end of one client connection."""
+
+    __slots__ = (
+        "_body_began_at",
+        "_body_bytes_then",
+        "_clients",
+        "_current",
+        "_drained_then",
+        "_exchanges",
+        "_last_read_at",
+        "_last_write_at",
+        "_paused_reading",
+        "_receiving",
+        "_slow_since",
+        "_waiting",
+        "_writable",
+        "_written_bytes",
+        "client_ip",
+        "parser",
+        "phase",
+        "since",
+        "transport",
+    )
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self.phase = Phase.IDLE
+        self.since = clients.now_mono()
+        self.parser = RequestParser(self, clients.limits)
+        self.client_ip = ""
+        self._current: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._receiving: Exchange | None = None  # whose body the parser is in
+        self._exchanges = 0
+        self._paused_reading = False
+        self._writable: asyncio.Future[None] | None = None
+        self._last_read_at = self._last_write_at = self.since
+        self._body_began_at = 0.0
+        self._body_bytes_then = 0
+        self._written_bytes = self._drained_then = 0
+        self._slow_since = 0.0
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=self._clients.limits.window_bytes)
+        self.client_ip = _peer(self.transport)
+        self._clients.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._clients.counters[_BYTES_IN] += len(data)
+        if self.phase is Phase.LINGER:
+            return
+        self._last_read_at = self._clients.now_mono()
+        try:
+            self.parser.feed(data)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        except Exception:
+            self.transport.abort()  # a defect of ours: the loop's handler counts and reports it
+            raise
+        if self.phase is Phase.IDLE and self.parser.in_head:
+            self._enter(Phase.HEAD)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._enter(Phase.CLOSED)
+        self.parser.close()
+        self.resume_writing()
+        exchanges = [self._current, *self._waiting]
+        self._current, self._receiving = None, None
+        self._waiting.clear()
+        for exchange in exchanges:
+            if exchange is not None:
+                exchange.client_gone()
+        self._clients.discharge(self)
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    # What the parser calls.
+
+    def request_begun(self, request: Request) -> None:
+        exchange = Exchange(self, self._clients.service, request, self._flow)
+        self._exchanges += 1
+        if request.body_length:
+            self._receiving = exchange
+            self._body_began_at = self._last_read_at
+            self._body_bytes_then = 0
+        if self._current is None:
+            self._start(exchange)
+        else:
+            self._waiting.append(exchange)
+            self._pause_reading()
+
+    def body_received(self, data: bytes) -> None:
+        self._body_bytes_then += len(data)
+        if self._receiving is not None:
+            self._receiving.body_received(data)
+
+    def request_ended(self) -> None:
+        if self._receiving is not None:
+            self._receiving.body_ended()
+            self._receiving = None
+
+    # What an exchange calls.
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send; raises ClientGone if the connection is lost."""
+        if self.phase is Phase.CLOSED:
+            raise ClientGone("connection lost")
+        self._count_out(len(data))
+        self.transport.write(data)
+
+    def writelines(self, buffers: list[bytes | memoryview]) -> None:
+        """Send several buffers without joining them; raises ClientGone if the connection is lost."""
+        if self.phase is Phase.CLOSED:
+            raise ClientGone("connection lost")
+        self._count_out(sum(map(len, buffers)))
+        self.transport.writelines(buffers)
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough for more to be written; raises ClientGone."""
+        if self._writable is not None:
+            await self._writable
+        if self.phase is Phase.CLOSED:
+            raise ClientGone("connection lost")
+
+    def may_keep(self, request: Request, body_ended: bool) -> bool:
+        """Whether the connection stays open after the answer to `request`; the answer must say what this says."""
+        limit = self._clients.limits.requests_per_connection
+        return (
+            request.keep_alive
+            and body_ended
+            and not self._clients.is_stopping
+            and (limit is None or self._exchanges < limit)
+        )
+
+    def finished(self, exchange: Exchange, keep: bool) -> None:
+        """The exchange has written its whole answer."""
+        assert exchange is self._current
+        self._current = None
+        if self.phase is Phase.CLOSED:
+            return
+        if not keep:
+            self._close_politely()
+        elif self._waiting:
+            self._start(self._waiting.popleft())
+        else:
+            self._await_request()
+
+    def cut(self, exchange: Exchange) -> None:
+        """End without completing the answer, so that the client cannot take it for a whole one."""
+        self._current = None
+        if self.phase is Phase.CLOSED:
+            return
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    def become_tunnel(self) -> tuple[asyncio.Transport, bytes]:
+        """Hand the transport to a tunnel, with what the client already sent beyond its request."""
+        self._enter(Phase.TUNNEL)
+        self.transport.pause_reading()
+        return self.transport, self.parser.after_upgrade or b""
+
+    # What the worker calls.
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no exchange has begun since the last one ended."""
+        return self.phase is Phase.IDLE
+
+    def check(self, now: float) -> None:
+        """Hold the client to its time limits; `now` is monotonic, s."""
+        timeouts = self._clients.timeouts
+        waited = now - self.since
+        match self.phase:
+            case Phase.IDLE:
+                if waited > self._clients.idle_s():
+                    self._time_out(_IDLE_TIMEOUTS)
+            case Phase.HEAD:
+                if waited > timeouts.head_s:
+                    self._clients.counters[_HEAD_TIMEOUTS] += 1
+                    self._refuse(RequestError(408, "head not complete in time"))
+            case Phase.LINGER:
+                if waited > _LINGER_S and not self.transport.get_write_buffer_size():
+                    self.transport.abort()
+            case Phase.BUSY:
+                self._check_body(now)
+            case _:
+                return
+        self._check_writing(now)
+
+    def refuse(self, status: int) -> None:
+        """Answer `status` before any request, and close: the worker holds all it may."""
+        self._refuse(RequestError(status, "too many connections"))
+
+    def retire(self) -> None:
+        """Close now if nothing is under way: the worker is stopping at once."""
+        if self.phase is not Phase.CLOSED:
+            self.transport.abort()
+
+    # Steps.
+
+    def _start(self, exchange: Exchange) -> None:
+        self._current = exchange
+        self._enter(Phase.BUSY)
+        exchange.start()
+
+    def _await_request(self) -> None:
+        self._enter(Phase.HEAD if self.parser.in_head else Phase.IDLE)
+        self._resume_reading()
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.since = self._clients.now_mono()
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer a message that may not be acted on, once the exchanges before it have been answered."""
+        self._clients.note_refusal(error)
+        if self._receiving is not None:
+            # Its exchange answers, if it has not yet; whoever reads the body gets the error.
+            self._receiving.body_failed(error)
+            self._receiving = None
+            self._pause_reading()
+            return
+        if self._current is not None:
+            self._pause_reading()
+            self._waiting.append(Exchange.refused(self, self._clients.service, error))
+            return
+        self._current = Exchange.refused(self, self._clients.service, error)
+        self._start(self._current)
+
+    def _close_politely(self) -> None:
+        """Close so that the last answer arrives even if the client is still sending (RFC 9112 §9.6)."""
+        self._waiting.clear()
+        if self.parser.in_body or self.parser.in_head or self._paused_reading:
+            self._enter(Phase.LINGER)
+            self._resume_reading()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _time_out(self, counter: int) -> None:
+        self._clients.counters[counter] += 1
+        self.transport.abort()
+
+    def _check_body(self, now: float) -> None:
+        """A body that stalls, or comes below the least rate, is a 408."""
+        if self._receiving is None or self._paused_reading:
+            return
+        timeouts = self._clients.timeouts
+        elapsed = now - self._body_began_at
+        stalled = now - self._last_read_at > timeouts.body_s
+        slow = elapsed > timeouts.least_rate_after_s and self._body_bytes_then < timeouts.least_rate * elapsed
+        if stalled or slow:
+            self._clients.counters[_BODY_TIMEOUTS] += 1
+            self._refuse(RequestError(408, "body too slow"))
+
+    def _check_writing(self, now: float) -> None:
+        """A client that reads nothing, or below the least rate, is dropped."""
+        held = self.transport.get_write_buffer_size()
+        drained = self._written_bytes - held
+        if not held:
+            self._slow_since = 0.0
+            return
+        if not self._slow_since:
+            self._slow_since = self._last_write_at = now
+            self._drained_then = drained
+            return
+        timeouts = self._clients.timeouts
+        elapsed = now - self._slow_since
+        if drained == self._drained_then:
+            too_slow = elapsed > timeouts.write_s
+        else:
+            rate = (drained - self._drained_then) / elapsed
+            too_slow = elapsed > timeouts.least_rate_after_s and rate < timeouts.least_rate
+            if elapsed > timeouts.least_rate_after_s and not too_slow:
+                self._slow_since, self._drained_then = now, drained
+        if too_slow:
+            self._time_out(_WRITE_TIMEOUTS)
+
+    def _count_out(self, size: int) -> None:
+        self._written_bytes += size
+        self._clients.counters[_BYTES_OUT] += size
+
+    def _flow(self, may_read: bool) -> None:
+        if may_read:
+            if not self._waiting:
+                self._resume_reading()
+        else:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._paused_reading and self.phase is not Phase.CLOSED:
+            self._paused_reading = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused_reading and self.phase is not Phase.CLOSED:
+            self._paused_reading = False
+            # The clock of a body starts anew: while we did not read, the client could not send.
+            self._last_read_at = self._body_began_at = self._clients.now_mono()
+            self._body_bytes_then = 0
+            self.transport.resume_reading()
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    """Return the client's IP address, an IPv4 one without its IPv6 clothes; empty for a unix socket."""
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple):
+        return ""
+    host: str = peer[0]
+    return host.removeprefix("::ffff:")

@@ -1,0 +1,230 @@
+"""Writing answers to the client: from the store, from a body under way, from a passed response, our own.
+
+Owns the last form of a head (Age, Cache-Status, Connection, framing) and the choice between whole, 304, 206 and 416
+for what is stored (RFC 9110 §13, §14; RFC 9111 §4.3.2). Invariant: framing is decided here alone, from what is known
+when the head is written, and a body that does not arrive whole never ends cleanly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from accel.caching.freshness import current_age
+from accel.caching.reuse import remaining_s
+from accel.http import cache_status
+from accel.http.conditional import Precondition, evaluate, not_modified_fields
+from accel.http.fields import hop_by_hop
+from accel.http.message import Line, Response
+from accel.http.ranges import (
+    ByteRange,
+    Multipart,
+    Refusal,
+    byte_ranges,
+    content_range,
+    if_range_holds,
+    unsatisfied_range,
+)
+from accel.http.writer import LAST_CHUNK, chunk, field_lines, status_line
+from accel.origin.fetch import OriginResponse
+from accel.proxy.cache import Entry
+from accel.proxy.origin_view import VIA
+from accel.stats.counters import index
+from accel.store.store import Buffer, Record
+
+if TYPE_CHECKING:
+    from accel.proxy.exchange import Exchange
+    from accel.proxy.fill import Fill
+
+_NOT_MODIFIED, _PARTIAL = index("not_modified"), index("partial")
+_JOINED_BYTES = 16 * 1024
+"""Up to here head and body go out as one buffer: copying is cheaper than a second one."""
+_BODILESS = frozenset({204, 304})
+_VIA_LINE = b"Via: %b\r\n" % VIA
+_REWRITTEN = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
+
+
+def send_hit(exchange: Exchange, entry: Entry, record: Record, now: float) -> None:
+    """Answer from the store at once."""
+    send_stored(exchange, entry, record, now, cache_status.hit(remaining_s(entry.stored, now)))
+
+
+def send_stored(exchange: Exchange, entry: Entry, record: Record, now: float, member: bytes) -> None:
+    """Answer from a whole stored response; `member` is our part of Cache-Status."""
+    tail = _tail(exchange, entry, now, member)
+    fields = exchange.request.fields
+    if (b"if-none-match" in fields or b"if-modified-since" in fields) and _is_not_modified(exchange, entry):
+        _send_not_modified(exchange, entry, tail)
+        return
+    if b"range" in fields and _send_ranges(exchange, entry, record, tail):
+        return
+    exchange.sent_head(entry.stored.status, 0 if exchange.is_head else record.length)
+    if exchange.is_head:
+        exchange.connection.write(entry.head + tail)
+    elif record.length <= _JOINED_BYTES:
+        exchange.connection.write(b"".join((entry.head, tail, *record.chunks())))
+    else:
+        exchange.connection.writelines([entry.head + tail, *record.chunks()])
+
+
+async def send_fill(exchange: Exchange, fill: Fill, now: float, member: bytes) -> None:
+    """Answer from a body that is still arriving; raises what the fetch failed with."""
+    entry, reader = fill.entry, fill.body.reader()
+    assert entry is not None
+    try:
+        if _is_not_modified(exchange, entry):
+            _send_not_modified(exchange, entry, _tail(exchange, entry, now, member))
+            return
+        length = fill.length
+        framing, frame = _framing(exchange, length, entry.stored.status)
+        exchange.sent_head(entry.stored.status)
+        exchange.connection.write(entry.head + framing + _tail(exchange, entry, now, member))
+        if not exchange.is_head:
+            await _copy(exchange, reader.read, frame)
+    finally:
+        reader.close()
+
+
+async def send_passed(exchange: Exchange, response: OriginResponse, member: bytes) -> None:
+    """Answer with an origin's response as it is; raises what the fetch failed with, closes the response."""
+    try:
+        head = response.head
+        is_bodiless = exchange.is_head or head.status in _BODILESS
+        length = head.body_length if head.body_length >= 0 else None
+        framing, frame = _passed_framing(exchange, head, length, is_bodiless)
+        lines = passed_lines(head)
+        if b"date" not in head.fields:
+            lines.append((b"date", exchange.date()))
+        if response.early:
+            exchange.request.keep_alive = False
+        closing = exchange.decide_keep()
+        exchange.sent_head(head.status)
+        exchange.connection.write(
+            b"%b%b%bCache-Status: %b\r\n%b%b\r\n"
+            % (status_line(head.status, head.reason), field_lines(lines), _VIA_LINE, member, framing, closing)
+        )
+        if not is_bodiless:
+            await _copy(exchange, response.read, frame)
+    finally:
+        response.close()
+
+
+def send_synthetic(exchange: Exchange, status: int, lines: Sequence[Line], body: bytes) -> None:
+    """Answer with a message of our own."""
+    closing = exchange.decide_keep()
+    head = b"%b%b%b\r\n" % (status_line(status), field_lines(lines), closing)
+    exchange.sent_head(status, 0 if exchange.is_head else len(body))
+    exchange.connection.write(head if exchange.is_head else head + body)
+
+
+def passed_lines(head: Response) -> list[Line]:
+    """Return the lines of an origin's response that go on to the client."""
+    drop = hop_by_hop(head.fields.get(b"connection")) | _REWRITTEN
+    return [line for line in head.fields.lines if line[0] not in drop]
+
+
+def _tail(exchange: Exchange, entry: Entry, now: float, member: bytes) -> bytes:
+    """Return the lines that differ from one answer to the next, and the empty line."""
+    age = int(current_age(entry.stored, now))
+    return b"Age: %d\r\nCache-Status: %b\r\n%b\r\n" % (age, member, exchange.decide_keep())
+
+
+def _is_not_modified(exchange: Exchange, entry: Entry) -> bool:
+    stored = entry.stored
+    if stored.status != 200:
+        return False
+    outcome = evaluate(exchange.request.fields, stored.etag, stored.last_modified, stored.date_at)
+    return outcome is Precondition.NOT_MODIFIED
+
+
+def _send_not_modified(exchange: Exchange, entry: Entry, tail: bytes) -> None:
+    exchange.service.counters[_NOT_MODIFIED] += 1
+    lines = not_modified_fields(entry.stored.fields).lines
+    exchange.sent_head(304)
+    exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), _VIA_LINE, tail))
+
+
+def _framing(exchange: Exchange, length: int | None, status: int) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+    """Return the framing lines of a body and how its pieces are written; an unknown length is chunked or ends with
+    the connection (RFC 9112 §6.3).
+    """
+    if length is not None or status in _BODILESS:
+        return b"", None
+    if exchange.request.minor == 1:
+        return b"Transfer-Encoding: chunked\r\n", chunk
+    exchange.request.keep_alive = False
+    return b"", None
+
+
+def _passed_framing(
+    exchange: Exchange, head: Response, length: int | None, is_bodiless: bool
+) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+    if is_bodiless:
+        announced = head.fields.get(b"content-length")
+        if announced is None or head.status == 204:
+            return b"", None
+        return b"Content-Length: %b\r\n" % announced, None
+    if length is not None:
+        return b"Content-Length: %d\r\n" % length, None
+    return _framing(exchange, None, head.status)
+
+
+async def _copy(
+    exchange: Exchange, read: Callable[[], Awaitable[bytes]], frame: Callable[[bytes], bytes] | None
+) -> None:
+    """Pass a body on piece by piece, no faster than the client reads."""
+    connection = exchange.connection
+    while data := await read():
+        exchange.body_bytes += len(data)
+        connection.write(frame(data) if frame is not None else data)
+        await connection.drain()
+    if frame is not None:
+        connection.write(LAST_CHUNK)
+
+
+def _send_ranges(exchange: Exchange, entry: Entry, record: Record, tail: bytes) -> bool:
+    """Answer a Range request with 206 or 416; False if the whole is to be sent."""
+    stored, fields = entry.stored, exchange.request.fields
+    value = fields.get(b"range")
+    if value is None or stored.status != 200 or exchange.request.method != b"GET":
+        return False
+    condition = fields.get(b"if-range")
+    if condition is not None and not if_range_holds(condition, stored.etag, stored.last_modified, stored.date_at):
+        return False
+    match byte_ranges(value, record.length, exchange.service.limits.ranges):
+        case Refusal.IGNORE:
+            return False
+        case Refusal.UNSATISFIABLE:
+            _send_part(exchange, 416, [(b"content-range", unsatisfied_range(record.length))], tail, 0, [])
+        case [part]:
+            lines = [*stored.fields.lines, (b"content-range", content_range(part, record.length))]
+            _send_part(exchange, 206, lines, tail, part[1] - part[0], record.slice(*part))
+        case parts:
+            _send_multipart(exchange, entry, record, parts, tail)
+    return True
+
+
+def _send_multipart(
+    exchange: Exchange, entry: Entry, record: Record, ranges: list[ByteRange], tail: bytes
+) -> None:
+    boundary = os.urandom(16).hex().encode()
+    content_type = entry.stored.fields.get(b"content-type")
+    multipart = Multipart(ranges, record.length, content_type, boundary)
+    lines = [line for line in entry.stored.fields.lines if line[0] != b"content-type"]
+    lines.append((b"content-type", b"multipart/byteranges; boundary=" + boundary))
+    buffers: list[Buffer] = []
+    for part_head, (start, stop) in zip(multipart.heads, ranges, strict=True):
+        buffers += [part_head, *record.slice(start, stop)]
+    buffers.append(multipart.closing)
+    _send_part(exchange, 206, lines, tail, multipart.content_length, buffers)
+
+
+def _send_part(
+    exchange: Exchange, status: int, lines: list[Line], tail: bytes, length: int, buffers: list[Buffer]
+) -> None:
+    if status == 206:
+        exchange.service.counters[_PARTIAL] += 1
+    head = b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), _VIA_LINE, length, tail)
+    exchange.sent_head(status, length)
+    exchange.connection.writelines([head, *buffers])

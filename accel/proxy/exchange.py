@@ -1,0 +1,300 @@
+"""One request and its answer: which way it takes, and what is known about it when it has ended.
+
+The way: `start` asks the policy, and a hit is answered in the same call, without a task or an await. Everything that
+waits for an origin runs as one task, in `proxy.forward`. Invariants: every exchange settles exactly once (counted and
+logged); after the first byte of an answer nothing is retried and an error cuts the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, assert_never
+
+from accel.caching.reuse import Reuse, judge, only_if_cached
+from accel.caching.storing import is_shareable
+from accel.errors import ClientGone, OriginError, RequestError
+from accel.http.cache_status import Forward
+from accel.http.fields import format_date
+from accel.http.message import Line, Request
+from accel.policy.verdict import Action, RequestVerdict
+from accel.proxy import deliver, forward, synth
+from accel.proxy.cache import Found
+from accel.proxy.outcome import Outcome
+from accel.proxy.streaming import RequestBody
+from accel.stats.access_log import LogRecord
+from accel.stats.counters import index
+
+if TYPE_CHECKING:
+    from accel.proxy.connection import ClientConnection
+    from accel.proxy.service import Service
+
+_REQUESTS, _ABORTS, _HITS_STALE = index("requests"), index("client_aborts"), index("hits_stale")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UNREADABLE = Request(method=b"-", target=b"-")
+"""Stands in the log for a request that could not be read."""
+
+
+class Exchange:
+    """One request of a connection."""
+
+    __slots__ = (
+        "_refusal",
+        "_settled",
+        "_task",
+        "backend",
+        "body",
+        "body_bytes",
+        "client_ip",
+        "connection",
+        "head_sent",
+        "keep",
+        "outcome",
+        "request",
+        "service",
+        "started_at",
+        "status",
+    )
+
+    def __init__(
+        self, connection: ClientConnection, service: Service, request: Request, flow: Callable[[bool], None]
+    ) -> None:
+        self.connection = connection
+        self.service = service
+        self.request = request
+        self.client_ip = connection.client_ip
+        self.body: RequestBody | None = None
+        if request.body_length:
+            self.body = RequestBody(request.body_length, service.limits.window_bytes, flow)
+        self.started_at = service.now()
+        self.outcome = Outcome.ERROR
+        self.status = 0
+        self.body_bytes = 0
+        self.backend = ""
+        self.head_sent = False
+        self.keep = False
+        self._refusal: RequestError | None = None
+        self._settled = False
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def refused(cls, connection: ClientConnection, service: Service, error: RequestError) -> Exchange:
+        """Return the exchange that answers a message that could not be read as a request."""
+        exchange = cls(connection, service, _UNREADABLE, lambda may_read: None)
+        exchange._refusal = error
+        return exchange
+
+    # What the connection says.
+
+    def start(self) -> None:
+        """Take up the request: its turn has come."""
+        if self._refusal is not None:
+            self.fail(self._refusal.status)
+            return
+        verdict = self.service.policy.request(self.request, self.client_ip)
+        expectation = self.request.fields.get(b"expect")
+        if expectation is not None and not self._meet(expectation):
+            self.fail(417)
+            return
+        self._take(verdict)
+
+    def body_received(self, data: bytes) -> None:
+        """A piece of the body arrived."""
+        if self.body is not None and not self._settled:
+            self.body.feed(data)
+
+    def body_ended(self) -> None:
+        """The body is complete."""
+        if self.body is not None:
+            self.body.end()
+
+    def body_failed(self, error: RequestError) -> None:
+        """The body will not be completed; whoever reads it will say so."""
+        if self.body is not None:
+            self.body.fail(error)
+
+    def client_gone(self) -> None:
+        """The connection is lost."""
+        if self._settled:
+            return
+        self.service.counters[_ABORTS] += 1
+        if self._task is not None:
+            self._task.cancel()
+        self._settle()
+
+    # The ways.
+
+    def _take(self, verdict: RequestVerdict) -> None:
+        match verdict.action:
+            case Action.LOOKUP:
+                self._look_up()
+            case Action.PASS:
+                self._go(forward.passed(self, verdict.forward), Outcome.PASS)
+            case Action.PIPE:
+                self._go(forward.piped(self), Outcome.PASS)
+            case Action.PURGE:
+                self._go(forward.purged(self), Outcome.SYNTHETIC)
+            case Action.DENY:
+                self.answer(synth.error(verdict.status, self.date()), Outcome.SYNTHETIC)
+            case _:
+                assert_never(verdict.action)
+
+    def _look_up(self) -> None:
+        now = self.started_at
+        found = self.service.cache.find(self.request, now)
+        if found.entry is None:
+            self._miss(found, found.missing)
+            return
+        if b"authorization" in self.request.fields and not is_shareable(found.entry.stored.fields):
+            self._miss(found, Forward.REQUEST)
+            return
+        judgement = judge(found.entry.stored, self.request.fields, now, self.service.caching)
+        match judgement.reuse:
+            case Reuse.FRESH:
+                self._hit(found, Outcome.HIT, now)
+            case Reuse.STALE_SERVE:
+                self._hit(found, Outcome.STALE, now)
+                forward.refresh_behind(self.service, self.request, found)
+            case Reuse.VALIDATE:
+                self._miss(found, judgement.forward or Forward.STALE)
+            case _:
+                assert_never(judgement.reuse)
+
+    def _hit(self, found: Found, outcome: Outcome, now: float) -> None:
+        assert found.entry is not None and found.record is not None
+        self.outcome = outcome
+        deliver.send_hit(self, found.entry, found.record, now)
+        self.finish()
+
+    def _miss(self, found: Found, reason: Forward) -> None:
+        if only_if_cached(self.request.fields):
+            self.answer(synth.only_if_cached(self.date()), Outcome.ERROR)
+        else:
+            self._go(forward.missed(self, found, reason), Outcome.MISS)
+
+    def _go(self, way: Coroutine[None, None, None], outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._task = asyncio.get_running_loop().create_task(self._run(way))
+
+    async def _run(self, way: Coroutine[None, None, None]) -> None:
+        try:
+            await way
+        except ClientGone:
+            self.client_gone()
+        except RequestError as error:
+            self.fail(error.status)
+        except OriginError as error:
+            self.fail(error.status)
+        except Exception:
+            # A defect of ours: this exchange ends at once, the loop's handler counts and reports it.
+            self.fail(500)
+            raise
+
+    # What a way does with its answer.
+
+    def date(self) -> bytes:
+        """Return the present as a Date value."""
+        return format_date(self.service.now())
+
+    def decide_keep(self) -> bytes:
+        """Decide whether the connection stays open and return the Connection line that says so, or none."""
+        body_ended = self.body is None or self.body.ended
+        self.keep = self.keep_allowed(body_ended)
+        if not self.keep:
+            return b"Connection: close\r\n"
+        return b"" if self.request.minor else b"Connection: keep-alive\r\n"
+
+    def keep_allowed(self, body_ended: bool) -> bool:
+        """Whether the connection may stay open after this exchange."""
+        return self.connection.may_keep(self.request, body_ended)
+
+    def sent_head(self, status: int, body_bytes: int = 0) -> None:
+        """Note that an answer's head went out, with so many bytes of body."""
+        self.head_sent = True
+        self.status = status
+        self.body_bytes += body_bytes
+
+    def answer(self, answer: synth.Answer, outcome: Outcome) -> None:
+        """Send an answer of our own and finish."""
+        self.outcome = outcome
+        status, lines, body = answer
+        deliver.send_synthetic(self, status, lines, body)
+        self.finish()
+
+    def fail(self, status: int, lines: list[Line] | None = None) -> None:
+        """Answer with an error, or cut the connection if an answer has begun."""
+        if self._settled:
+            return
+        if self.head_sent:
+            self._settle()
+            self.connection.cut(self)
+            return
+        if self._refusal is not None or status in _CLIENT_FAULTS:
+            self.request.keep_alive = False
+        self.answer(synth.error(status, self.date()), Outcome.ERROR)
+
+    def finish(self) -> None:
+        """The whole answer is written."""
+        if self._settled:
+            return
+        self._settle()
+        if self.body is not None:
+            self.body.discard()
+        self.connection.finished(self, self.keep)
+
+    def end_tunnel(self) -> None:
+        """The tunnel that this exchange became has ended."""
+        if not self._settled:
+            self._settle()
+        self.connection.connection_lost(None)
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the answer has no body because HEAD was asked."""
+        return self.request.method == b"HEAD"
+
+    def _settle(self) -> None:
+        self._settled = True
+        counters = self.service.counters
+        counters[_REQUESTS] += 1
+        counters[self.outcome.counter] += 1
+        if self.outcome is Outcome.STALE:
+            counters[_HITS_STALE] += 1
+        if self.service.log is not None:
+            self.service.log.write(self._record())
+
+    def _record(self) -> LogRecord:
+        request = self.request
+        return LogRecord(
+            at=self.started_at,
+            client=self.client_ip or "-",
+            method=request.method,
+            host=request.host,
+            target=request.target,
+            minor=request.minor,
+            status=self.status,
+            body_bytes=self.body_bytes,
+            duration_s=self.service.now() - self.started_at,
+            outcome=self.outcome.word,
+            backend=self.backend,
+            referer=request.fields.get(b"referer") or b"",
+            user_agent=request.fields.get(b"user-agent") or b"",
+        )
+
+    def _meet(self, expectation: bytes) -> bool:
+        """Arrange for 100 Continue when the body is first read; False for an expectation that nobody can meet."""
+        if self.request.minor == 0:
+            return True  # RFC 9110 §10.1.1: ignored in HTTP/1.0
+        if expectation.lower() != b"100-continue":
+            return False
+        if self.body is not None:
+            self.body.on_first_read = self._continue
+        return True
+
+    def _continue(self) -> None:
+        if self.body is not None and not self.body.has_begun:
+            self.connection.write(_CONTINUE)
+
+
+_CLIENT_FAULTS = frozenset({400, 408, 413, 414, 417, 431})
+"""Errors after which the client's next bytes cannot be trusted to begin a request."""

@@ -1,0 +1,233 @@
+"""One fetch on behalf of the cache, and the requests that wait for it (request coalescing).
+
+A `Fill` is a task of its own: it belongs to no client, so a client that leaves takes nothing from the others. Its
+`ending` says how the wait for a head ended, and that alone decides what each waiting request does:
+
+- STREAMING: the response is being stored; whoever it fits reads the growing body from its first byte.
+- VALIDATED: the origin's 304 renewed what was stored; serve that.
+- UNCACHEABLE: the response is for the request that led; the others fetch for themselves, all at once. A hit-for-miss
+  mark keeps later ones from waiting at all.
+- FAILED: no response came. Each waiter may try once more: the first to come leads, the rest wait for it, so nobody
+  waits longer than two fetches.
+
+What could go wrong, and what happens: the leader's client goes away before the head: the fetch is cancelled if nobody
+else waits, else goes on (an uncacheable response that nobody claims is closed). It goes away later: the fetch fills
+the cache, or, if it outgrew the store, ends with its last reader. A purge arrives meanwhile: requests that begin after
+it do not join (`Flights.find` compares numbers), and `Cache.commit` drops the result. The origin stalls: its timeouts
+end the fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from accel.caching.freshness import terms
+from accel.caching.reuse import may_serve_on_error
+from accel.caching.storing import Storing, decide, stored_response
+from accel.caching.validation import freshened
+from accel.errors import OriginError
+from accel.http.message import Request
+from accel.origin.fetch import OriginRequest, OriginResponse
+from accel.proxy.cache import Entry, Filling, Found
+from accel.proxy.streaming import SharedBody
+from accel.store.store import Record
+
+if TYPE_CHECKING:
+    from accel.proxy.service import Service
+
+
+class Ending(Enum):
+    """How the wait for a response's head ended."""
+
+    STREAMING = "the response is being stored"
+    VALIDATED = "the stored response was found good"
+    UNCACHEABLE = "the response is the leader's alone"
+    FAILED = "no usable response came"
+
+
+class Fill:
+    """One fetch for the cache."""
+
+    def __init__(
+        self, service: Service, found: Found, request: Request, origin_request: OriginRequest, leader: object
+    ) -> None:
+        """`leader` is whoever may claim an uncacheable response; None for a refresh behind a stale hit."""
+        self._service = service
+        self._found = found
+        self._request = request
+        self._origin_request = origin_request
+        self._leader = leader
+        self._response: OriginResponse | None = None
+        self._waiters = 0
+        self._is_abandoned = leader is None
+        self._on_end: Callable[[Fill], None] = lambda fill: None
+        self.number = service.cache.sequence()
+        self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.body = SharedBody(service.limits.window_bytes)
+        self.key = found.key
+        self.entry: Entry | None = None
+        self.length: int | None = None
+        """Of the body, if its head said so."""
+        self.record: Record | None = None
+        self.error = OriginError("fetch was cancelled")
+        self.status: int | None = None
+        self.backend = ""
+
+    def start(self, on_end: Callable[[Fill], None]) -> None:
+        """Begin; `on_end` is called once when no further request may join."""
+        self._on_end = on_end
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def head(self) -> Ending:
+        """Wait for the head; leaving the wait (cancellation) may end the fetch."""
+        self._waiters += 1
+        try:
+            return await asyncio.shield(self.ending)
+        finally:
+            self._waiters -= 1
+            if not self._waiters and not self.ending.done() and self._leader is not None:
+                self._task.cancel()
+
+    def claim(self, claimant: object) -> OriginResponse | None:
+        """Return the uncacheable response to the one who led, once; None to everybody else."""
+        if claimant is not self._leader:
+            return None
+        response, self._response = self._response, None
+        return response
+
+    def release(self, claimant: object) -> None:
+        """`claimant` goes: if it led and has not claimed its response, that is closed."""
+        if claimant is not self._leader:
+            return
+        self._is_abandoned = True
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def fits(self, request: Request) -> bool:
+        """Whether the response that is being stored, or was validated, is the one for `request` too."""
+        return self._service.cache.find(request, self._service.now()).key == self.key
+
+    async def _run(self) -> None:
+        try:
+            await self._fetch()
+        except OriginError as error:
+            self._fail(error)
+        finally:
+            self._on_end(self)
+            if not self.ending.done():
+                self.ending.set_result(Ending.FAILED)
+
+    def _fail(self, error: OriginError) -> None:
+        self.error = error
+        self._settle(Ending.FAILED)
+
+    def _settle(self, ending: Ending) -> None:
+        if not self.ending.done():
+            self.ending.set_result(ending)
+
+    async def _fetch(self) -> None:
+        request_at = self._service.now()
+        response = await self._service.origin.fetch(self._origin_request)
+        response_at = self._service.now()
+        self.status, self.backend = response.head.status, response.backend
+        if response.head.status == 304 and self._found.entry is not None:
+            response.close()
+            self._validated(self._found.entry, response, request_at, response_at)
+        elif response.head.status >= 500 and self._may_stay_stale(response_at):
+            response.close()
+            self._fail(OriginError(f"origin answered {response.head.status} to a validation"))
+        else:
+            await self._store_or_hand_over(response, request_at, response_at)
+
+    def _may_stay_stale(self, now: float) -> bool:
+        entry = self._found.entry
+        if entry is None:
+            return False
+        return may_serve_on_error(entry.stored, self._request.fields, now, self._service.caching)
+
+    def _validated(self, entry: Entry, response: OriginResponse, request_at: float, response_at: float) -> None:
+        record = self._found.record
+        assert record is not None
+        stored = freshened(
+            entry.stored, response.head, request_at, response_at, self._service.caching, self.number
+        )
+        self.entry, self.record = self._service.cache.freshen(self._found.primary, record, stored)
+        self._settle(Ending.VALIDATED)
+
+    async def _store_or_hand_over(self, response: OriginResponse, request_at: float, response_at: float) -> None:
+        filling = self._begin_storing(response, request_at, response_at)
+        if filling is not None:
+            self.entry, self.key = filling.entry, filling.key
+            self.length = response.head.body_length if response.head.body_length >= 0 else None
+            self._settle(Ending.STREAMING)
+            await self._copy(response, filling)
+            return
+        if response.head.status < 500 or self._found.entry is None:
+            self._service.cache.mark(self._found, response_at + self._service.caching.pass_memory_s, self.number)
+        if self._is_abandoned:
+            response.close()
+        else:
+            self._response = response
+        self._settle(Ending.UNCACHEABLE)
+
+    def _begin_storing(self, response: OriginResponse, request_at: float, response_at: float) -> Filling | None:
+        service, head = self._service, response.head
+        stated = terms(head, service.caching, response_at)
+        granted = service.policy.response(self._request, head, stated)
+        if decide(self._request, head, granted, service.caching) is not Storing.STORE:
+            return None
+        stored = stored_response(head, granted, request_at, response_at, self.number)
+        length = head.body_length if head.body_length >= 0 else None
+        return service.cache.begin(self._request, self._found.primary, stored, length)
+
+    async def _copy(self, response: OriginResponse, filling: Filling) -> None:
+        """Read the body into the store and to the readers; what no longer fits goes to the readers alone."""
+        storing: Filling | None = filling
+        try:
+            while data := await response.read():
+                if storing is not None and not storing.append(data):
+                    storing = None
+                    self._on_end(self)
+                    self.body.stop_retaining()
+                self.body.append(data)
+                if storing is None:
+                    if not self.body.has_readers:
+                        return
+                    await self.body.room()
+            if storing is not None:
+                storing.commit()
+                storing = None
+            self.body.end()
+        except OriginError as error:
+            self.body.fail(error)
+        finally:
+            if storing is not None:
+                storing.abort()
+            response.close()
+
+
+class Flights:
+    """The fills that further requests may join, by key."""
+
+    def __init__(self) -> None:
+        self._fills: dict[bytes, Fill] = {}
+
+    def find(self, service: Service, found: Found) -> Fill | None:
+        """Return the fill under way for this key, unless an invalidation came after it began."""
+        fill = self._fills.get(found.key)
+        if fill is None or service.cache.is_covered(found.primary, fill.number):
+            return None
+        return fill
+
+    def begin(self, found: Found, fill: Fill) -> None:
+        """Start a fill that others may join."""
+        self._fills[found.key] = fill
+        fill.start(lambda ended: self._ended(found.key, ended))
+
+    def _ended(self, key: bytes, fill: Fill) -> None:
+        if self._fills.get(key) is fill:
+            del self._fills[key]

@@ -1,0 +1,211 @@
+"""The ways of a request that wait for somebody: pass, miss, pipe, purge, and the refresh behind a stale hit.
+
+Each is one coroutine that an exchange runs as its task. Owns the order of steps; what a fetch for the cache does is
+in `proxy.fill`. Invariant: a request is forwarded at most once for its client, save for the one retry that
+`fill.Ending.FAILED` grants, and never after a byte of an answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accel.caching.invalidation import targets
+from accel.caching.key import primary_key
+from accel.caching.reuse import may_serve_on_error, remaining_s
+from accel.caching.validation import conditional_fields
+from accel.errors import OriginError
+from accel.http import cache_status
+from accel.http.cache_status import Forward
+from accel.http.message import Request
+from accel.origin.fetch import OriginResponse
+from accel.proxy import deliver, synth, tunnel
+from accel.proxy.cache import Found
+from accel.proxy.fill import Ending, Fill
+from accel.proxy.origin_view import origin_request
+from accel.proxy.outcome import Outcome
+from accel.stats.counters import index
+
+if TYPE_CHECKING:
+    from accel.proxy.exchange import Exchange
+    from accel.proxy.service import Service
+
+_COLLAPSED, _VALIDATED, _REFRESHES = index("collapsed"), index("hits_validated"), index("refreshes")
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"})
+_UNSHARED = (b"authorization", b"if-match", b"if-unmodified-since")
+"""Requests with these are fetched alone: the answer is for this client, or is judged by the origin."""
+_ROUNDS = 2
+
+
+async def passed(exchange: Exchange, reason: Forward) -> None:
+    """Forward a request and its answer; nothing is looked up or stored."""
+    response = await _fetch(exchange)
+    await _invalidate(exchange, response)
+    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
+    exchange.finish()
+
+
+async def piped(exchange: Exchange) -> None:
+    """Forward a request to leave HTTP: a tunnel if the origin agrees, else an answer as any other."""
+    response = await _fetch(exchange)
+    if response.head.status == 101:
+        await tunnel.run(exchange, response)
+        return
+    exchange.request.keep_alive = False  # what the client sent behind its request cannot be read as HTTP any more
+    await deliver.send_passed(exchange, response, cache_status.forward(Forward.BYPASS, status=response.head.status))
+    exchange.finish()
+
+
+async def purged(exchange: Exchange) -> None:
+    """Drop every variant of the target in all workers, then answer with a receipt."""
+    request, service = exchange.request, exchange.service
+    started_at = service.now()
+    receipt = await service.invalidator.invalidate((primary_key(request.host, request.target),), counted=True)
+    facts: dict[str, object] = {
+        "url": f"http://{request.host.decode('latin-1')}{request.target.decode('latin-1')}",
+        "dropped": receipt.dropped,
+        "workers": receipt.workers,
+        "answered": receipt.answered,
+        "ms": round((service.now() - started_at) * 1000, 3),
+    }
+    status = 200 if receipt.dropped else 404
+    exchange.answer(synth.receipt(status, facts, exchange.date()), Outcome.SYNTHETIC)
+
+
+async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
+    """Fetch for the cache, together with whoever wants the same, and answer."""
+    request, service = exchange.request, exchange.service
+    if request.method != b"GET" or found.is_marked or any(name in request.fields for name in _UNSHARED):
+        await _miss_alone(exchange, found, reason)
+        return
+    for _ in range(_ROUNDS):
+        fill = None if reason is Forward.REQUEST else service.flights.find(service, found)
+        is_leader = fill is None
+        if fill is None:
+            fill = _shared_fill(exchange.service, request, exchange.client_ip, found, exchange)
+            service.flights.begin(found, fill)
+        if await _answered(exchange, found, fill, is_leader, reason):
+            return
+        found = service.cache.find(request, service.now())
+    await _miss_alone(exchange, found, reason)
+
+
+async def _answered(exchange: Exchange, found: Found, fill: Fill, is_leader: bool, reason: Forward) -> bool:
+    """Wait for a fill and answer from it; False if this request must look again."""
+    try:
+        ending = await fill.head()
+        exchange.backend = fill.backend
+        match ending:
+            case Ending.STREAMING | Ending.VALIDATED:
+                return await _answer_from(exchange, fill, is_leader, reason)
+            case Ending.UNCACHEABLE:
+                return await _answer_claimed(exchange, fill, reason)
+            case Ending.FAILED:
+                return _answer_failure(exchange, found, fill, is_leader)
+    finally:
+        fill.release(exchange)
+
+
+async def _answer_from(exchange: Exchange, fill: Fill, is_leader: bool, reason: Forward) -> bool:
+    service, entry = exchange.service, fill.entry
+    assert entry is not None
+    if not is_leader:
+        if not fill.fits(exchange.request):
+            return False
+        service.counters[_COLLAPSED] += 1
+    now = service.now()
+    member = cache_status.forward(
+        reason,
+        status=fill.status,
+        stored=True,
+        collapsed=not is_leader,
+        ttl_s=remaining_s(entry.stored, now),
+    )
+    if fill.record is not None:
+        service.counters[_VALIDATED] += 1
+        deliver.send_stored(exchange, entry, fill.record, now, member)
+    elif fill.body.is_whole_so_far:
+        await deliver.send_fill(exchange, fill, now, member)
+    else:
+        return False
+    exchange.finish()
+    return True
+
+
+async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> bool:
+    response = fill.claim(exchange)
+    if response is None:
+        return False
+    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
+    exchange.finish()
+    return True
+
+
+def _answer_failure(exchange: Exchange, found: Found, fill: Fill, is_leader: bool) -> bool:
+    """Answer with what is stale if that is allowed, else raise the failure; a follower may try once more."""
+    if _served_stale(exchange, found):
+        return True
+    if is_leader:
+        raise fill.error
+    return False
+
+
+def _served_stale(exchange: Exchange, found: Found) -> bool:
+    service, now = exchange.service, exchange.service.now()
+    if found.entry is None or found.record is None or service.cache.is_covered(found.primary, found.entry.number):
+        return False
+    if not may_serve_on_error(found.entry.stored, exchange.request.fields, now, service.caching):
+        return False
+    exchange.outcome = Outcome.STALE
+    deliver.send_hit(exchange, found.entry, found.record, now)
+    exchange.finish()
+    return True
+
+
+async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None:
+    """Fetch for this request alone, as the client asked it; store what may be stored."""
+    request, service = exchange.request, exchange.service
+    if request.method == b"GET" and not exchange.body:
+        fill = Fill(service, found.without_entry(), request, origin_request(request, exchange.client_ip), exchange)
+        fill.start(lambda ended: None)
+        if not await _answered(exchange, found, fill, True, reason):
+            raise OriginError("the response outgrew the store before it could be read")
+        return
+    response = await _fetch(exchange)
+    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
+    exchange.finish()
+
+
+def refresh_behind(service: Service, request: Request, found: Found) -> None:
+    """Begin to refresh what a stale hit was answered from, unless that is under way (RFC 5861 §3)."""
+    if service.flights.find(service, found) is not None:
+        return
+    service.counters[_REFRESHES] += 1
+    service.flights.begin(found, _shared_fill(service, request, "", found, None))
+
+
+def _shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: Exchange | None) -> Fill:
+    """Return a fill that asks for the whole, with our own validators if something is stored."""
+    conditions = conditional_fields(found.entry.stored) if found.entry is not None else None
+    asked = origin_request(request, client_ip, whole=True, conditions=conditions)
+    return Fill(service, found, request, asked, leader)
+
+
+async def _fetch(exchange: Exchange) -> OriginResponse:
+    asked = origin_request(exchange.request, exchange.client_ip, exchange.body)
+    response = await exchange.service.origin.fetch(asked)
+    exchange.backend = response.backend
+    return response
+
+
+async def _invalidate(exchange: Exchange, response: OriginResponse) -> None:
+    """After a successful unsafe method nothing that was stored for its targets is served (RFC 9111 §4.4)."""
+    if exchange.request.method in _SAFE:
+        return
+    keys = tuple(primary_key(host, target) for host, target in targets(exchange.request, response.head))
+    if not keys:
+        return
+    try:
+        await exchange.service.invalidator.invalidate(keys, counted=False)
+    except BaseException:
+        response.close()
+        raise

@@ -1,0 +1,215 @@
+"""Bodies under way: a client's going up, and an origin's coming down to several readers at once.
+
+Owns the bytes between two sockets and who waits for whom; knows no HTTP framing. Invariant: what one slow side has
+not taken is at most a window of bytes, unless the body is being stored: then the store's writer bounds it, and
+readers only look at bytes that are held anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+
+class RequestBody:
+    """A client's body: the connection feeds it, the origin's connection reads it. Serves `origin.fetch.BodySource`."""
+
+    __slots__ = (
+        "_chunks",
+        "_error",
+        "_flow",
+        "_held_bytes",
+        "_waiter",
+        "ended",
+        "has_begun",
+        "length",
+        "on_first_read",
+        "window_bytes",
+    )
+
+    def __init__(self, length: int, window_bytes: int, flow: Callable[[bool], None]) -> None:
+        """`flow(False)` asks the connection to stop reading, `flow(True)` to go on."""
+        self.length = length
+        self.window_bytes = window_bytes
+        self.has_begun = self.ended = False
+        self.on_first_read: Callable[[], None] | None = None
+        self._flow = flow
+        self._chunks: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+
+    async def read(self) -> bytes:
+        """Return the next piece, empty at the end; raises what `fail` was given."""
+        if self.on_first_read is not None:
+            first, self.on_first_read = self.on_first_read, None
+            first()
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        data = self._chunks.popleft()
+        self._held_bytes -= len(data)
+        if self._held_bytes <= self.window_bytes // 2:
+            self._flow(True)
+        return data
+
+    def feed(self, data: bytes) -> None:
+        """Add what the client sent."""
+        self.has_begun = True
+        self._chunks.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > self.window_bytes:
+            self._flow(False)
+        self._wake()
+
+    def end(self) -> None:
+        """The client's body is complete."""
+        self.ended = True
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """The client's body will not be completed."""
+        self._error = error
+        self._wake()
+
+    def discard(self) -> None:
+        """Nobody will read the rest."""
+        self._chunks.clear()
+        self._held_bytes = 0
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class SharedBody:
+    """An origin's body as it arrives, for any number of readers, from its beginning while that is kept."""
+
+    __slots__ = ("_base", "_chunks", "_ended", "_error", "_readers", "_retain", "_room", "_window_bytes")
+
+    def __init__(self, window_bytes: int) -> None:
+        self._window_bytes = window_bytes
+        self._retain = True
+        self._base = 0  # how many pieces were dropped from the front
+        self._chunks: deque[bytes] = deque()
+        self._readers: set[BodyReader] = set()
+        self._ended = False
+        self._error: Exception | None = None
+        self._room: asyncio.Future[None] | None = None
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody still reads."""
+        return bool(self._readers)
+
+    @property
+    def is_whole_so_far(self) -> bool:
+        """Whether a reader can still begin at the first byte."""
+        return not self._base
+
+    def reader(self) -> BodyReader:
+        """Return a reader from the first byte, which must not be gone."""
+        assert not self._base
+        reader = BodyReader(self)
+        self._readers.add(reader)
+        return reader
+
+    def append(self, data: bytes) -> None:
+        """Add a piece that arrived."""
+        self._chunks.append(data)
+        self._wake_readers()
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._ended = True
+        self._wake_readers()
+
+    def fail(self, error: Exception) -> None:
+        """The body will never be complete; readers get `error` after what did arrive."""
+        self._error = error
+        self._wake_readers()
+
+    def stop_retaining(self) -> None:
+        """The body will not be stored: from now on keep only what some reader has not read."""
+        self._retain = False
+        self._drop_read()
+
+    async def room(self) -> None:
+        """Wait until the slowest reader is less than a window behind, unless everything is kept anyway."""
+        while not self._retain and self._readers and self._behind() > self._window_bytes:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def _behind(self) -> int:
+        return sum(map(len, self._chunks))
+
+    def _wake_readers(self) -> None:
+        for reader in self._readers:
+            reader.wake()
+
+    def _drop_read(self) -> None:
+        """Forget the pieces that every reader has read."""
+        if self._retain:
+            return
+        end = self._base + len(self._chunks)
+        least = min((reader.position for reader in self._readers), default=end)
+        while self._base < least:
+            self._chunks.popleft()
+            self._base += 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    # What a reader asks.
+
+    def take(self, position: int) -> bytes | None:
+        """Return piece `position`, empty after the last one of a complete body, None when it is not there yet."""
+        at = position - self._base
+        if at < len(self._chunks):
+            return self._chunks[at]
+        if self._error is not None:
+            raise self._error
+        return b"" if self._ended else None
+
+    def moved(self) -> None:
+        """A reader read on."""
+        self._drop_read()
+
+    def left(self, reader: BodyReader) -> None:
+        """A reader will read no more."""
+        self._readers.discard(reader)
+        self._drop_read()
+
+
+class BodyReader:
+    """One reader's place in a shared body."""
+
+    __slots__ = ("_body", "_waiter", "position")
+
+    def __init__(self, body: SharedBody) -> None:
+        self._body = body
+        self._waiter: asyncio.Future[None] | None = None
+        self.position = 0
+
+    async def read(self) -> bytes:
+        """Return the next piece, empty at the clean end; raises what the fetch failed with."""
+        while (data := self._body.take(self.position)) is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if data:
+            self.position += 1
+            self._body.moved()
+        return data
+
+    def wake(self) -> None:
+        """Something changed in the body."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """Read no more; idempotent."""
+        self._body.left(self)

@@ -1,0 +1,120 @@
+"""New connections in one worker: taken from the listening sockets that all workers share, and taken fairly.
+
+Invariant: a connection that waits in a listening socket is taken by whichever worker is free; one that is stuck takes
+none with it. A worker whose load (connections, and those accepted within about a second) is above the mean of all
+looks away for a millisecond, so that a burst spreads; after that it takes some in any case, so nobody starves when the
+others are busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+
+from accel.proxy.clients import Clients
+from accel.proxy.connection import ClientConnection
+from accel.server.journal import note
+from accel.server.scoreboard import WorkerBoard
+
+_BATCH = 8
+_SLACK = 8
+"""Connections above 1.1 of the mean that are no reason to look away."""
+_LOOK_AWAY_S = 0.001
+_EXHAUSTED_S = 0.1
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_FADING = 0.75
+"""What is left of the memory of recent accepts after each beat (0.25 s)."""
+
+
+class Acceptor:
+    """One worker's readers of the shared listening sockets."""
+
+    def __init__(self, sockets: Sequence[socket.socket], clients: Clients, board: WorkerBoard) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sockets = list(sockets)
+        self._clients = clients
+        self._board = board
+        self._opening: set[asyncio.Task[object]] = set()
+        self._recent = 0.0
+        self._is_open = False
+        self._held = 0
+        clients.on_change = self._changed
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._is_open = True
+        for sock in self._sockets:
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+            self._loop.add_reader(sock.fileno(), self._readable, sock)
+
+    def close(self) -> None:
+        """Accept no more; what waits in the sockets is for the other workers."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        for sock in self._sockets:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+
+    def beat(self) -> None:
+        """Let the memory of recent accepts fade."""
+        self._recent *= _FADING
+        self._publish()
+
+    def _readable(self, sock: socket.socket) -> None:
+        if self._load() > 1.1 * self._board.fair_load() + _SLACK:
+            self._look_away(sock, _LOOK_AWAY_S)
+            return
+        self._take_batch(sock)
+
+    def _take_batch(self, sock: socket.socket) -> None:
+        for _ in range(_BATCH):
+            try:
+                accepted, _ = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                note("accept-failed", why=error.strerror, mend="raise the open-file limit")
+                self._look_away(sock, _EXHAUSTED_S)
+                return
+            self._open_connection(accepted)
+
+    def _open_connection(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        self._recent += 1
+        opening = self._loop.connect_accepted_socket(lambda: ClientConnection(self._clients), accepted)
+        task: asyncio.Task[object] = self._loop.create_task(opening)
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
+        self._publish()
+
+    def _opened(self, task: asyncio.Task[object]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), OSError):
+            return  # the client was gone before its first byte
+        task.result()
+
+    def _look_away(self, sock: socket.socket, seconds: float) -> None:
+        self._loop.remove_reader(sock.fileno())
+        self._loop.call_later(seconds, self._look_again, sock)
+
+    def _look_again(self, sock: socket.socket) -> None:
+        if self._is_open:
+            self._take_batch(sock)
+            self._loop.add_reader(sock.fileno(), self._readable, sock)
+
+    def _changed(self, held: int) -> None:
+        self._held = held
+        self._board.set_connections(held)
+        self._publish()
+
+    def _load(self) -> int:
+        return self._held + int(self._recent)
+
+    def _publish(self) -> None:
+        self._board.set_load(self._load())

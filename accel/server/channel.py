@@ -1,0 +1,143 @@
+"""What the arbiter and one worker say to each other: typed messages over a socket pair that only they hold.
+
+A datagram a message (SOCK_SEQPACKET), so none is ever torn; pickled, which is safe because both ends are one program
+and its own fork. End of file means that the other process is gone. A message that does not fit the kernel's buffer
+(a stopped worker reads nothing) is not sent and `send` says so: the sender decides, nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accel.config import Config
+
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFailed:
+    """Worker to arbiter: a fetch to backend `row` failed."""
+
+    row: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidate:
+    """Worker to arbiter: take a number for each of these primary keys; `counted` asks how many responses it hit."""
+
+    ticket: int
+    keys: tuple[bytes, ...]
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidated:
+    """Arbiter to worker: the answer to `Invalidate`. By now no worker serves what the keys covered."""
+
+    ticket: int
+    dropped: int
+    workers: int
+    answered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Arbiter to worker: free what is stored under these primary keys and say how much it was."""
+
+    ticket: int
+    keys: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Worker to arbiter: the answer to `Drop`."""
+
+    ticket: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Arbiter to worker: use this configuration for every request from now on; `rows` places the backends."""
+
+    generation: int
+    config: Config
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Worker to arbiter: configuration `generation` is in use; no new fetch uses an older one."""
+
+    generation: int
+
+
+Message = BackendFailed | Invalidate | Invalidated | Drop | Dropped | Configure | Configured
+
+
+class Channel:
+    """One end of the pair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_message: Callable[[Message], None] | None = None
+        self._on_end: Callable[[], None] | None = None
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Return two connected ends."""
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (left, right):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
+        return cls(left), cls(right)
+
+    def listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_message: Callable[[Message], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """Call `on_message` for each message, and `on_end` once when the other process is gone."""
+        self._loop, self._on_message, self._on_end = loop, on_message, on_end
+        loop.add_reader(self._socket.fileno(), self._readable)
+
+    def send(self, message: Message) -> bool:
+        """Send without waiting; False if the other end is gone or does not read."""
+        try:
+            self._socket.send(pickle.dumps(message))
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close this end. In a child that only inherited it, the loop was never its own and is not touched."""
+        if self._loop is not None and self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def forget(self) -> None:
+        """Close an end that this process inherited by fork and that its parent still listens on."""
+        self._loop = None
+        self._socket.close()
+
+    def _readable(self) -> None:
+        assert self._on_message is not None and self._on_end is not None
+        while True:
+            try:
+                data = self._socket.recv(_LARGEST)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                self._on_end()
+                return
+            self._on_message(pickle.loads(data))

@@ -1,0 +1,102 @@
+"""What an operator sees and does, in plain values: the arbiter's answers to the admin server.
+
+Reads the scoreboard; changes nothing but through the arbiter. Serves `server.admin_routes.Control`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from accel import __version__
+from accel.caching.key import primary_key
+from accel.server import listeners
+from accel.server.admin_routes import Facts
+from accel.server.scoreboard import WorkerState
+from accel.stats.counters import index
+
+if TYPE_CHECKING:
+    from accel.server.arbiter import Arbiter
+
+_REQUESTS = index("requests")
+
+
+class ArbiterControl:
+    """The arbiter as `accelctl` knows it."""
+
+    def __init__(self, arbiter: Arbiter) -> None:
+        self._arbiter = arbiter
+
+    def facts(self) -> Facts:
+        """See `Control`."""
+        arbiter = self._arbiter
+        return {
+            "name": arbiter.config.server.name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "since": arbiter.since,
+            "listeners": [str(listeners.address_of(sock)) for sock in arbiter.sockets],
+            "generation": arbiter.generation,
+            "workers": arbiter.wanted,
+            "memory_bytes": arbiter.config.memory_bytes,
+        }
+
+    def counters(self) -> dict[str, int]:
+        """See `Control`."""
+        return self._arbiter.board.counter_sums()
+
+    def workers(self) -> list[Facts]:
+        """See `Control`."""
+        board, now = self._arbiter.board, time.monotonic()
+        return [
+            {
+                "number": child.row + 1,
+                "pid": child.pid,
+                "state": WorkerState(board.worker_state(child.row)).name.lower(),
+                "age_s": round(now - child.started_mono, 1),
+                "connections": board.connections(child.row),
+                "requests": board.counters(child.row)[_REQUESTS],
+                "heartbeat_age_s": round(now - board.heartbeat_ns(child.row) / 1e9, 3),
+                "restarts": self._arbiter.restarts[child.row],
+            }
+            for child in sorted(self._arbiter.children.values(), key=lambda child: child.row)
+        ]
+
+    def backends(self) -> list[Facts]:
+        """See `Control`."""
+        board = self._arbiter.board
+        return [
+            {
+                "address": member.label,
+                "weight": member.config.weight,
+                "state": member.state.name.lower(),
+                "in_flight": board.in_flight(member.row),
+                "requests": board.backend_requests(member.row),
+                "failures": board.backend_failures(member.row),
+                "why": member.health.last_why,
+                "ramp": board.ramp(member.row),
+            }
+            for member in self._arbiter.health.members
+        ]
+
+    async def purge(self, host: bytes, target: bytes) -> Facts:
+        """See `Control`."""
+        began = time.monotonic()
+        receipt = await self._arbiter.invalidations.invalidate((primary_key(host, target),))
+        return {
+            "url": f"http://{host.decode('latin-1')}{target.decode('latin-1')}",
+            "dropped": receipt.dropped,
+            "workers": receipt.workers,
+            "answered": receipt.answered,
+            "ms": round((time.monotonic() - began) * 1000, 3),
+        }
+
+    def set_drain(self, backend: str, draining: bool) -> bool:
+        """See `Control`."""
+        return self._arbiter.health.set_drain(backend, draining)
+
+    def reload(self) -> Facts:
+        """See `Control`."""
+        refusal = self._arbiter.reload()
+        return {"ok": True} if refusal is None else {"ok": False, "error": refusal}

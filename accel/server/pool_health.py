@@ -1,0 +1,163 @@
+"""The pool's health, judged once for everybody: in the arbiter, from probes and from what workers report.
+
+Owns which scoreboard row a backend has and what is published there. Invariant: the arbiter alone writes a backend's
+row, so all workers see one state, at once; a backend that failed `fall` times in a row, over all workers together,
+leaves rotation with the report that makes it so many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from accel.config import Address, BackendConfig, ProbeOptions
+from accel.errors import StartError
+from accel.origin.health import BackendHealth, Health, probe
+from accel.server.journal import note
+from accel.server.scoreboard import BACKEND_ROWS, BackendState, Scoreboard
+
+
+class Member:
+    """One backend of the pool."""
+
+    def __init__(self, config: BackendConfig, row: int, options: ProbeOptions) -> None:
+        self.config = config
+        self.row = row
+        self.health = BackendHealth(options)
+        self.is_draining = False
+        self.successes_seen = 0
+        self.next_probe_mono = 0.0
+        self.probing: asyncio.Task[None] | None = None
+
+    @property
+    def label(self) -> str:
+        """The name that operators use."""
+        return str(self.config.address)
+
+    @property
+    def state(self) -> BackendState:
+        """What is published."""
+        if self.is_draining:
+            return BackendState.DRAINING
+        return BackendState.UP if self.health.state is Health.UP else BackendState.DOWN
+
+
+class PoolHealth:
+    """All backends of the configuration in force."""
+
+    def __init__(self, board: Scoreboard) -> None:
+        self._board = board
+        self._members: dict[Address, Member] = {}
+        self._options = ProbeOptions()
+
+    @property
+    def members(self) -> list[Member]:
+        """The backends in the order of the configuration."""
+        return list(self._members.values())
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The scoreboard rows of the backends, in that order."""
+        return tuple(member.row for member in self._members.values())
+
+    def configure(self, backends: tuple[BackendConfig, ...], options: ProbeOptions) -> None:
+        """Take a new list of backends; one that stays keeps its row, its health and its draining.
+
+        Raises StartError if there are more than the scoreboard has rows for.
+        """
+        old = self._members
+        taken = {member.row for member in old.values()}
+        members: dict[Address, Member] = {}
+        for config in backends:
+            member = old.get(config.address)
+            if member is None or options != self._options:
+                row = member.row if member is not None else self._free_row(taken)
+                renewed = Member(config, row, options)
+                renewed.is_draining = member is not None and member.is_draining
+                if member is not None:
+                    _stop_probing(member)
+                member = renewed
+            member.config = config
+            taken.add(member.row)
+            members[config.address] = member
+        for address, member in old.items():
+            if address not in members:
+                _stop_probing(member)
+                self._board.set_backend(member.row, BackendState.UNUSED, 0)
+        self._members, self._options = members, options
+        self.publish(time.monotonic())
+
+    def failed(self, row: int, why: str) -> None:
+        """A worker reports a failed fetch."""
+        member = next((member for member in self._members.values() if member.row == row), None)
+        if member is None:
+            return
+        successes = self._board.backend_successes(row)
+        if successes != member.successes_seen:
+            member.successes_seen = successes
+            member.health.passive_succeeded()
+        now = time.monotonic()
+        if member.health.passive_failed(now, why):
+            self._went_down(member, now)
+
+    def set_drain(self, label: str, draining: bool) -> bool:
+        """Take a backend out of rotation, or give it back; False if there is none of that name."""
+        member = next((member for member in self._members.values() if member.label == label), None)
+        if member is None:
+            return False
+        member.is_draining = draining
+        note("backend-draining" if draining else "backend-undrained", backend=label)
+        self.publish(time.monotonic())
+        return True
+
+    def publish(self, now: float) -> None:
+        """Write every backend's state and ramp to the scoreboard; `now` is monotonic."""
+        for member in self._members.values():
+            self._board.set_backend(member.row, member.state, member.health.ramp(now))
+
+    def tick(self, now: float) -> None:
+        """Begin the probes that are due and publish ramps; `now` is monotonic. Needs a running loop."""
+        for member in self._members.values():
+            if member.probing is None and now >= member.next_probe_mono and self._is_probed(member):
+                member.next_probe_mono = now + self._options.interval_s
+                member.probing = asyncio.get_running_loop().create_task(self._probe(member))
+        self.publish(now)
+
+    def close(self) -> None:
+        """Stop probing."""
+        for member in self._members.values():
+            _stop_probing(member)
+
+    def _is_probed(self, member: Member) -> bool:
+        """Without a path to ask for, only a backend that is down is probed, by connecting."""
+        return self._options.path is not None or member.health.state is Health.DOWN
+
+    async def _probe(self, member: Member) -> None:
+        address = member.config.address
+        try:
+            why = await probe(address, self._options.path, address.host or "localhost", self._options.timeout_s)
+        finally:
+            member.probing = None
+        now = time.monotonic()
+        if why is not None:
+            if member.health.probe_failed(now, why):
+                self._went_down(member, now)
+        elif member.health.probe_passed(now):
+            note("backend-up", backend=member.label)
+            self.publish(now)
+
+    def _went_down(self, member: Member, now: float) -> None:
+        self.publish(now)
+        note("backend-down", backend=member.label, why=member.health.last_why)
+
+    def _free_row(self, taken: set[int]) -> int:
+        for row in range(BACKEND_ROWS):
+            if row not in taken and not self._board.in_flight(row):
+                self._board.clear_backend(row)
+                return row
+        raise StartError(f"more than {BACKEND_ROWS} backends: join some behind one address")
+
+
+def _stop_probing(member: Member) -> None:
+    if member.probing is not None:
+        member.probing.cancel()

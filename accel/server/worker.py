@@ -1,0 +1,273 @@
+"""A worker: one process, one event loop, its share of the clients.
+
+Runs in the child after the arbiter's fork. Owns everything that serves a request here; writes its own row of the
+scoreboard. Invariant: it never waits for the arbiter or for another worker to answer a hit, a miss or a pass, and it
+leaves when the arbiter is gone (its channel reads end of file).
+
+Life: starting -> accepting -> leaving (TERM or QUIT: exchanges end, the graceful timeout bounds it) -> exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import resource
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import uvloop
+from setproctitle import setproctitle
+
+from accel.config import Config, LogFormat
+from accel.origin.fetch import Origin
+from accel.policy.default import DefaultPolicy
+from accel.proxy.cache import Cache
+from accel.proxy.clients import Clients
+from accel.proxy.fill import Flights
+from accel.proxy.service import Service
+from accel.server.acceptor import Acceptor
+from accel.server.channel import (
+    BackendFailed,
+    Channel,
+    Configure,
+    Configured,
+    Drop,
+    Dropped,
+    Invalidate,
+    Invalidated,
+    Message,
+)
+from accel.server.invalidator import RemoteInvalidator
+from accel.server.journal import note
+from accel.server.privileges import drop_privileges
+from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
+from accel.stats.access_log import AccessLog
+from accel.stats.counters import index
+from accel.store.private import PrivateStore
+
+BEAT_S = 0.25
+_RESERVED_FILES = 64
+_PURGES, _EVICTED, _LOG_LOST = index("purges"), index("evicted"), index("log_records_lost")
+_FAILURES = index("callback_failures")
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What the arbiter gives to a new worker."""
+
+    row: int
+    config: Config
+    generation: int
+    backend_rows: tuple[int, ...]
+    sockets: Sequence[socket.socket]
+    board: Scoreboard
+    channel: Channel
+
+
+def run(birth: Birth) -> int:
+    """Serve until told to leave; return the exit code. Called once, in the child."""
+    setproctitle(f"accel: worker {birth.row + 1} {birth.config.server.name}")
+    faulthandler.enable()  # SIGABRT, which a stuck worker gets, prints every stack before it ends the process
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_live(birth))
+    except OSError as error:
+        note("worker-failed", worker=birth.row + 1, why=error)
+        return 1
+
+
+async def _live(birth: Birth) -> int:
+    worker = Worker(birth)
+    await worker.serve()
+    return 0
+
+
+class Worker:
+    """One worker's parts and its life."""
+
+    def __init__(self, birth: Birth) -> None:
+        self._config = birth.config
+        self._generation = birth.generation
+        self._row = birth.row
+        self._rows = birth.backend_rows
+        self._channel = birth.channel
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._note_failure)
+        self._board = WorkerBoard(birth.board, birth.row, self._backend_failed)
+        self._invalidator = RemoteInvalidator(birth.channel)
+        self._flights = Flights()
+        self._log = _open_log(birth.config)
+        drop_privileges(birth.config.server.user, birth.config.server.group)
+        self._cache = self._make_cache()
+        self._origin = self._make_origin()
+        service = self._make_service()
+        self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
+        self._acceptor = Acceptor(birth.sockets, self._clients, self._board)
+        self._leaving = asyncio.Event()
+        self._hurried = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Accept, serve, and return when everything has ended."""
+        self._listen_to_arbiter()
+        self._acceptor.open()
+        self._beat()
+        self._board.set_state(WorkerState.ACCEPTING)
+        gc.collect()
+        gc.freeze()
+        await self._leaving.wait()
+        self._board.set_state(WorkerState.LEAVING)
+        self._acceptor.close()
+        self._clients.stop()
+        await self._finish_exchanges()
+        self._clients.abort()
+        self._origin.close()
+        if self._log is not None:
+            self._log.close()
+
+    # Parts.
+
+    def _make_cache(self) -> Cache:
+        config = self._config
+        capacity = config.memory_bytes // config.server.workers
+        store = PrivateStore(capacity, config.caching.max_body_bytes, self._count_eviction)
+        return Cache(store, self._board, self._board.counters, config.limits.variants)
+
+    def _make_origin(self) -> Origin:
+        config = self._config
+        window = config.limits.window_bytes
+        return Origin(config.origin, self._rows, self._board, self._board.counters, window)
+
+    def _make_service(self) -> Service:
+        config = self._config
+        return Service(
+            policy=DefaultPolicy(config.purge_from),
+            cache=self._cache,
+            origin=self._origin,
+            flights=self._flights,
+            invalidator=self._invalidator,
+            counters=self._board.counters,
+            limits=config.limits,
+            caching=config.caching,
+            log=self._log,
+            now=time.time,
+        )
+
+    def _count_eviction(self) -> None:
+        self._board.counters[_EVICTED] += 1
+
+    # The arbiter's word.
+
+    def _listen_to_arbiter(self) -> None:
+        self._channel.listen(self._loop, self._told, self._orphaned)
+        actions = {
+            signal.SIGTERM: self._leaving.set,
+            signal.SIGQUIT: self._leaving.set,
+            signal.SIGINT: self._leave_now,
+            signal.SIGUSR1: self._reopen_log,
+        }
+        for number, action in actions.items():
+            self._loop.add_signal_handler(number, action)
+
+    def _told(self, message: Message) -> None:
+        match message:
+            case Drop(ticket, keys):
+                dropped = sum(self._cache.drop(key) for key in keys)
+                self._board.counters[_PURGES] += len(keys)
+                self._channel.send(Dropped(ticket, dropped))
+            case Invalidated():
+                self._invalidator.answered(message)
+            case Configure():
+                self._configure(message)
+            case BackendFailed() | Invalidate() | Dropped() | Configured():
+                raise AssertionError(f"a message that workers send: {message}")
+            case _:
+                assert_never(message)
+
+    def _configure(self, message: Configure) -> None:
+        """Use a new configuration from the next request on; exchanges under way keep theirs."""
+        old = self._config
+        self._config = message.config
+        if (old.origin, old.limits, self._rows) != (message.config.origin, message.config.limits, message.rows):
+            self._rows = message.rows
+            self._origin.close()
+            self._origin = self._make_origin()
+        if old.log != message.config.log:
+            self._change_log()
+        self._clients.configure(self._make_service(), message.config.limits, message.config.timeouts)
+        self._channel.send(Configured(message.generation))
+
+    def _orphaned(self) -> None:
+        note("arbiter-gone", worker=self._row + 1)
+        self._leaving.set()
+
+    def _leave_now(self) -> None:
+        self._hurried.set()
+        self._leaving.set()
+
+    def _backend_failed(self, row: int, why: str) -> None:
+        self._channel.send(BackendFailed(row, why))
+
+    # The clock.
+
+    def _beat(self) -> None:
+        """Four times a second: heartbeat, time limits, log."""
+        self._board.beat()
+        self._clients.check()
+        self._acceptor.beat()
+        if self._log is not None:
+            self._log.flush()
+            self._board.counters[_LOG_LOST] += self._log.lost
+            self._log.lost = 0
+        self._loop.call_later(BEAT_S, self._beat)
+
+    async def _finish_exchanges(self) -> None:
+        """Wait until no client is left, or the graceful timeout is over, or INT came."""
+        ends = [asyncio.ensure_future(self._clients.emptied.wait()), asyncio.ensure_future(self._hurried.wait())]
+        timeout = self._config.server.graceful_timeout_s
+        _, waiting = await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for end in waiting:
+            end.cancel()
+
+    # The log.
+
+    def _reopen_log(self) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.reopen()
+        except OSError as error:
+            note("log-reopen-failed", worker=self._row + 1, why=error)
+
+    def _change_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        try:
+            self._log = _open_log(self._config)
+        except OSError as error:
+            self._log = None
+            note("log-open-failed", worker=self._row + 1, why=error)
+
+    def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Count and report what no layer handled: each one is a defect."""
+        self._board.counters[_FAILURES] += 1
+        loop.default_exception_handler(context)
+
+
+def _open_log(config: Config) -> AccessLog | None:
+    if config.log.path is None:
+        return None
+    return AccessLog(config.log.path, config.log.format is LogFormat.JSON)
+
+
+def _connection_limit(config: Config) -> int:
+    """Return how many clients one worker may hold: half the files that it may open, the rest is for origins."""
+    if config.limits.connections is not None:
+        return config.limits.connections
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (files - _RESERVED_FILES) // 2)
+
