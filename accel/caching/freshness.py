@@ -1,8 +1,8 @@
 """Freshness: for how long a response may be reused, and how old it is (RFC 9111 §4.2).
 
-Owns the reading of a response's own terms. Knows no request and no policy. Invariant: of conflicting or unreadable
-terms the one with the shorter life holds, and nothing stale may be served under s-maxage, proxy-revalidate or
-must-revalidate, whatever stands beside it (RFC 9111 §4.2.4).
+Owns the reading of a response's own terms. Knows no request and no policy. Invariant: of conflicting or
+unreadable terms the one with the shorter life holds, and nothing stale may be served under s-maxage,
+proxy-revalidate or must-revalidate, whatever stands beside it (RFC 9111 §4.2.4).
 RFC 5861 §3, §4; RFC 8246; RFC 9213 §2.2.
 """
 
@@ -44,7 +44,7 @@ EXPLICIT = frozenset(LifetimeSource) - {LifetimeSource.HEURISTIC, LifetimeSource
 """The sources by which somebody said how long, rather than the cache guessing."""
 
 HEURISTIC_STATUSES = frozenset({200, 203, 204, 300, 301, 308, 404, 410})
-"""Statuses reusable without explicit freshness: RFC 9110 §15.1's, less those that the request itself caused."""
+"""Statuses reusable without explicit freshness: RFC 9110 §15.1's, less those that the request caused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +72,21 @@ class Terms:
 
 
 def governing(fields: Fields) -> Directives:
-    """Return the directives that govern a response here: CDN-Cache-Control's alone if it is valid (RFC 9213 §2.2)."""
+    """Return the directives that govern a response: CDN-Cache-Control's alone if valid (RFC 9213 §2.2)."""
     targeted = targeted_cache_control(fields.get(b"cdn-cache-control"))
     return cache_control(fields.get(b"cache-control")) if targeted is None else targeted
 
 
 _INDISPENSABLE = frozenset(
-    b"cache-control cdn-cache-control content-encoding content-length content-range content-type date etag expires"
-    b" last-modified location vary".split()
+    b"cache-control cdn-cache-control content-encoding content-length content-range content-type date etag"
+    b" expires last-modified location vary".split()
 )
 
 
 def withheld_fields(directives: Directives, name: bytes) -> frozenset[bytes]:
-    """Return the fields that `private="…"` or `no-cache="…"` keeps from being stored (RFC 9111 §5.2.2.4, §5.2.2.7).
+    """Return the fields that `private="…"` or `no-cache="…"` keeps out (RFC 9111 §5.2.2.4, §5.2.2.7).
 
-    None when it lists none, or one without which the rest would mean something else: then it covers the whole.
+    Empty when it lists none, or one without which the rest means another thing: then it covers the whole.
     """
     names = directives.field_names(name)
     return names if names.isdisjoint(_INDISPENSABLE) else frozenset()
@@ -148,7 +148,7 @@ def date_at(fields: Fields, received_at: float) -> float:
 
 def corrected_initial_age(response: Response, request_at: float, response_at: float) -> float:
     """Return a response's age, in seconds, when it was received (RFC 9111 §4.2.3)."""
-    # Date has whole seconds: compared with a finer clock it would age every response by the second's fraction.
+    # Date has whole seconds: against a finer clock it would age every response by the second's fraction.
     apparent_age = max(0.0, response_at // 1 - date_at(response.fields, response_at) // 1)
     response_delay = max(0.0, response_at - request_at)
     return max(apparent_age, _age_value(response.fields) + response_delay)

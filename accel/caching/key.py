@@ -1,7 +1,7 @@
 """Cache keys: which stored response a request may be answered from (RFC 9111 §2, §4.1).
 
-Owns how requests are told apart; knows no store. Invariant: two requests share a key only if one may be given the
-other's response; where equal meaning is not certain, keys differ.
+Owns how requests are told apart; knows no store. Invariant: two requests share a key only if one may be given
+the other's response; where equal meaning is not certain, keys differ.
 RFC 9110 §12.5.3, §12.5.5.
 """
 
@@ -19,7 +19,7 @@ _COMMA = re.compile(rb"[ \t]*,[ \t]*")
 _WEIGHT = re.compile(rb"[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 _LISTS = frozenset({b"accept", b"accept-charset", b"accept-language"})
-"""Fields in which white space around commas means nothing; in Cookie or User-Agent it is part of the value."""
+"""Fields in which space around commas means nothing; in Cookie or User-Agent it is part of the value."""
 
 _WILDCARD_CODINGS = frozenset({b"br", b"deflate", b"gzip", b"zstd"})
 """What `*` in Accept-Encoding stands for here: the codings in use."""
@@ -38,7 +38,7 @@ def variant_key(primary: bytes, generation: int, values: bytes) -> bytes:
 
 
 def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
-    """Return the request fields that a response varies on, sorted; None if no request can match (RFC 9111 §4.1)."""
+    """Return the fields that a response varies on, sorted; None if no request can match (RFC 9111 §4.1)."""
     value = fields.get(b"vary")
     if value is None:
         return ()
@@ -69,9 +69,9 @@ def _normalized(name: bytes, value: bytes | None) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def codings(value: bytes) -> bytes:
-    """Return the acceptable codings of an Accept-Encoding, sorted and without weights; `value` itself if malformed.
+    """Return the acceptable codings of an Accept-Encoding, sorted; `value` itself if it is malformed.
 
-    A coding outside the usual ones counts too, and so does a refusal of identity: the origin may act on either.
+    A coding outside the usual ones counts, and so does a refusal of identity: the origin may act on either.
     """
     weights = _weights(value)
     if weights is None:

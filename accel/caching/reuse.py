@@ -1,7 +1,7 @@
 """Reuse: may this stored response answer this request now? (RFC 9111 §4)
 
-Owns the decision; the key has matched already. Invariant: a response is served stale only where its own terms or the
-request allow it, and never where its terms forbid it.
+Owns the decision; the key has matched already. Invariant: a response is served stale only where its own terms
+or the request allow it, and never where its terms forbid it.
 RFC 9111 §4.2.4, §5.2.1, §5.4; RFC 5861; RFC 8246 §2; RFC 9211 §2.2.
 """
 
@@ -107,7 +107,7 @@ def _accepts_fresh(directives: Directives, stored: Stored, age_s: float) -> bool
         min_fresh_s = directives.seconds(b"min-fresh")
         if min_fresh_s is None or age_s + min_fresh_s > stored.terms.lifetime_s:
             return False
-    # A reload sends max-age=0: of what will not change while fresh there is nothing newer to get (RFC 8246 §2).
+    # A reload sends max-age=0; of what does not change while fresh there is nothing newer (RFC 8246 §2).
     return stored.terms.immutable or age_s <= _max_age(directives)
 
 

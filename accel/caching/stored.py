@@ -1,7 +1,8 @@
 """What a store's record says about itself: a stored response, a variant list or a hit-for-miss mark.
 
-Owns the binary form of a record's `meta`; the body lies beside it and the store knows neither. Invariant: what was
-encoded decodes to an equal value, and a form written by another version of this module is refused, never guessed.
+Owns the binary form of a record's `meta`; the body lies beside it and the store knows neither. Invariant:
+what was encoded decodes to an equal value, and a form written by another version of this module is refused,
+never guessed.
 
     stored response  version kind status reason-length field-count number request-at response-at initial-age
                      lifetime grace if-error source flags | reason | { name-length value-length name value }
@@ -78,7 +79,7 @@ class VariantList:
 
 @dataclass(frozen=True, slots=True)
 class PassMark:
-    """Hit-for-miss: the target's last response could not be stored, so its requests need not wait for each other."""
+    """Hit-for-miss: the target's last response could not be stored, so requests need not queue for it."""
 
     until_at: float
     """Wall seconds until which it stands."""

@@ -142,9 +142,7 @@ def stored_fields(response: Response) -> Fields:
     return response.fields.without(_NEVER_STORED | connection | _withheld(governing(response.fields)))
 
 
-def stored_response(
-    response: Response, terms: Terms, request_at: float, response_at: float, number: int
-) -> Stored:
+def stored_response(response: Response, terms: Terms, request_at: float, response_at: float, number: int) -> Stored:
     """Return what is stored of a response; lacking a Date it gets that of its arrival (RFC 9110 §6.6.1)."""
     fields = stored_fields(response)
     if http_date(fields.get(b"date") or b"") is None:

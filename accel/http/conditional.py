@@ -32,9 +32,7 @@ def validators(fields: Fields) -> tuple[bytes | None, bytes | None]:
     return etag, last_modified
 
 
-def evaluate(
-    request: Fields, etag: bytes | None, last_modified: bytes | None, date_at: float
-) -> Precondition:
+def evaluate(request: Fields, etag: bytes | None, last_modified: bytes | None, date_at: float) -> Precondition:
     """Evaluate If-None-Match, or without it If-Modified-Since (RFC 9110 §13.2.2, RFC 9111 §4.3.2).
 
     `date_at` is when the response was made, in wall seconds: it stands in for an absent Last-Modified.

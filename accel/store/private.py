@@ -1,8 +1,8 @@
 """A store in one process's own memory, least recently used out first.
 
-Owns its records' bytes and the bound on them. For tests, for one worker, and where shared memory is not to be had.
-Invariant: records and writers together never cost more than the capacity; what a record costs beside its body is
-counted, so the bound is one on memory and not on bodies.
+Owns its records' bytes and the bound on them. For tests, for one worker, and where shared memory is not to be
+had. Invariant: records and writers together never cost more than the capacity; what a record costs beside its
+body is counted, so the bound is one on memory and not on bodies.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from cachetools import LRUCache
 
 from accel.store.store import Buffer, Record
 
-RECORD_OVERHEAD_BYTES = 1024
-"""A record's objects, its place in the table and its decoded head's own objects: measured on CPython 3.11."""
+RECORD_OVERHEAD_BYTES = 640
+"""What a record's objects and its place in the table take beside its key, meta and body."""
+META_COST = 7
+"""What a byte of meta takes, with its share of `decoded`: a field is a tuple, two strings and an index entry.
+
+Both were measured with tracemalloc on CPython 3.11, x86-64, for heads of 2 to 20 fields (2026-11).
+"""
 CHUNK_BYTES = 64 * 1024
-"""Bodies are kept in pieces of at least this: what a network read yields can be far smaller than its object's cost."""
+"""Bodies are kept in pieces of at least this: a network read can yield less than its object costs."""
 _LARGEST_SHARE = 8
-"""No body may take more than this part of the store unless told otherwise: one must not push out everything else."""
+"""No body takes more than this part of the store unless told so: one must not push out all the others."""
 
 
 class PrivateRecord:
@@ -42,8 +47,9 @@ class PrivateRecord:
         """Return buffers that together are bytes `start` to `stop` (exclusive) of the body."""
         buffers: list[Buffer] = []
         for chunk in self._chunks:
-            if start < len(chunk) and stop > 0:
-                buffers.append(memoryview(chunk)[max(0, start) : stop])
+            piece = memoryview(chunk)[max(0, start) : max(0, stop)]
+            if piece:
+                buffers.append(piece)
             start -= len(chunk)
             stop -= len(chunk)
         return buffers
@@ -54,8 +60,7 @@ class PrivateRecord:
 
 
 def _cost(record: PrivateRecord) -> int:
-    # The meta is counted twice: once as it is, once as the caller's reading of it in `decoded`.
-    return RECORD_OVERHEAD_BYTES + len(record.key) + 2 * len(record.meta) + record.length
+    return RECORD_OVERHEAD_BYTES + len(record.key) + META_COST * len(record.meta) + record.length
 
 
 def _ignore() -> None:
@@ -68,7 +73,7 @@ class PrivateStore:
     def __init__(
         self, capacity_bytes: int, max_body_bytes: int | None = None, on_evict: Callable[[], None] = _ignore
     ) -> None:
-        """`max_body_bytes` None means an eighth of the capacity; `on_evict` is called for each record pushed out."""
+        """`max_body_bytes` None means an eighth of the capacity; `on_evict` is called for each that goes."""
         self.capacity_bytes = capacity_bytes
         self.max_body_bytes = capacity_bytes // _LARGEST_SHARE if max_body_bytes is None else max_body_bytes
         self._records: LRUCache[bytes, PrivateRecord] = LRUCache(capacity_bytes, getsizeof=_cost)
@@ -166,7 +171,7 @@ class PrivateWriter:
         self._is_open = True
 
     def append(self, chunk: bytes) -> bool:
-        """Add bytes; False (and aborted) when the record outgrew its announced length or the store's limits."""
+        """Add bytes; False (and aborted) when the record outgrew its length or the store's limits."""
         bound = self._store.max_body_bytes if self._length is None else self._length
         if not self._is_open or self._received + len(chunk) > bound or not self._store.reserve(len(chunk)):
             self.abort()
@@ -178,7 +183,7 @@ class PrivateWriter:
         return True
 
     def commit(self, meta: bytes) -> PrivateRecord | None:
-        """Make the record visible under its key; None when it is shorter than announced or there is no room."""
+        """Make the record visible under its key; None when it is shorter than announced or has no room."""
         if not self._is_open or self._length not in (None, self._received):
             self.abort()
             return None

@@ -1,0 +1,66 @@
+"""Validation: asking the origin whether a stored response still holds, and freshening it when it does.
+
+Owns the conditional request's fields and the update by a 304. Invariant: a stored response is freshened only
+by a 304 that is about it, and keeps the body it has: no field that says how the body is coded or framed is
+updated.
+RFC 9111 §3.2, §4.3; RFC 9110 §13.1, §15.4.5.
+"""
+
+from __future__ import annotations
+
+from accel.caching.freshness import terms
+from accel.caching.key import vary_names
+from accel.caching.stored import Stored
+from accel.caching.storing import stored_response
+from accel.config import CachingOptions
+from accel.http.conditional import validators
+from accel.http.fields import format_date, hop_by_hop, http_date, strong_match, weak_match
+from accel.http.message import Fields, Line, Response
+
+_NEVER_UPDATED = frozenset({b"content-encoding", b"content-length", b"content-range"})
+"""They describe the body that is stored, and the update brings none (RFC 9111 §3.2)."""
+
+
+def can_validate(stored: Stored) -> bool:
+    """Whether the stored response has a validator to ask with."""
+    return stored.etag is not None or stored.last_modified is not None
+
+
+def conditional_fields(stored: Stored) -> list[Line]:
+    """Return the fields that make a request ask whether `stored` still holds (RFC 9111 §4.3.1)."""
+    lines = ((b"if-none-match", stored.etag), (b"if-modified-since", stored.last_modified))
+    return [(name, value) for name, value in lines if value is not None]
+
+
+def confirms(stored: Stored, response: Response) -> bool:
+    """Whether a 304 is about `stored`: if not, ask again without `conditional_fields` (RFC 9111 §4.3.4)."""
+    if b"vary" in response.fields and vary_names(response.fields) != vary_names(stored.fields):
+        return False
+    etag, last_modified = validators(response.fields)
+    if etag is not None:
+        match = weak_match if etag.startswith(b"W/") else strong_match
+        return stored.etag is not None and match(etag, stored.etag)
+    if last_modified is not None and stored.last_modified is not None:
+        return http_date(last_modified) == http_date(stored.last_modified)
+    # Without a validator it can only mean the one that it was asked about.
+    return last_modified is None
+
+
+def freshened(
+    stored: Stored,
+    response: Response,
+    request_at: float,
+    response_at: float,
+    options: CachingOptions,
+    number: int,
+) -> Stored:
+    """Return `stored` updated by the fields of a 304 that confirms it (RFC 9111 §3.2, §4.3.4).
+
+    Whether it may stay stored is for `storing.decide` to say again: a 304 may bring no-store.
+    """
+    update = response.fields.without(_NEVER_UPDATED | hop_by_hop(response.fields.get(b"connection")))
+    if http_date(update.get(b"date") or b"") is None:
+        update.set(b"date", format_date(response_at))
+    kept = stored.fields.without({name for name, _ in update.lines})
+    whole = Response(stored.status, stored.reason, Fields(kept.lines + update.lines))
+    return stored_response(whole, terms(whole, options, response_at), request_at, response_at, number)

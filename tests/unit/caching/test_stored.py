@@ -1,0 +1,56 @@
+"""What is encoded into a record's meta decodes to the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accel.caching.freshness import LifetimeSource, Terms
+from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
+from accel.http.message import Fields
+
+TIMES = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers(0, 2**64 - 1)
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=20).map(str.encode)
+TERMS = st.builds(
+    Terms,
+    lifetime_s=TIMES,
+    source=st.sampled_from(LifetimeSource),
+    grace_s=TIMES,
+    if_error_s=TIMES,
+    must_revalidate=st.booleans(),
+    no_cache=st.booleans(),
+    immutable=st.booleans(),
+)
+STORED = st.builds(
+    Stored,
+    status=st.integers(100, 599),
+    reason=st.binary(max_size=40),
+    fields=st.lists(st.tuples(NAMES, st.binary(max_size=60)), max_size=8).map(Fields),
+    request_at=TIMES,
+    response_at=TIMES,
+    initial_age_s=TIMES,
+    terms=TERMS,
+    number=NUMBERS,
+)
+VARIANTS = st.builds(VariantList, st.lists(NAMES, max_size=5).map(tuple), NUMBERS, NUMBERS)
+MARKS = st.builds(PassMark, TIMES, NUMBERS)
+
+
+@given(STORED | VARIANTS | MARKS)
+def test_meta_round_trips(meta: Stored | VariantList | PassMark) -> None:
+    assert decode(encode(meta)) == meta
+
+
+@pytest.mark.parametrize("meta", [b"", b"\x01", b"\x00\x01", b"\x02\x01" + bytes(100), b"\x01\x09" + bytes(100)])
+def test_a_form_of_another_version_is_refused(meta: bytes) -> None:
+    with pytest.raises(ValueError, match="meta begins"):
+        decode(meta)
+
+
+def test_validators_are_read_from_the_fields() -> None:
+    date = b"Sun, 06 Nov 1994 08:49:37 GMT"
+    fields = Fields([(b"etag", b'W/"a"'), (b"last-modified", date), (b"date", date)])
+    stored = Stored(200, b"", fields, 0.0, 9.0, 0.0, Terms(), 0)
+    assert (stored.etag, stored.last_modified, stored.date_at) == (b'W/"a"', date, 784111777.0)
+    bare = Stored(200, b"", Fields(), 0.0, 9.0, 0.0, Terms(), 0)
+    assert (bare.etag, bare.last_modified, bare.date_at) == (None, None, 9.0)
