@@ -65,7 +65,7 @@ class Backend:
 
 
 Order = Callable[["Balancer", Sequence[Backend]], Iterator[Backend]]
-"""Yields available backends, the best first, each at least once."""
+"""Yields each available backend once, the best first."""
 
 
 class Balancer:
@@ -123,20 +123,23 @@ class Balancer:
         return (self._board.in_flight(backend.row) + 1) / (backend.weight * self._board.ramp(backend.row))
 
     def _round_robin(self, available: Sequence[Backend]) -> Iterator[Backend]:
-        """Yield the turn's own backend first; the others follow from a place that moves with each round.
+        """Yield the turn's own backend first, then the others from a place that moves with each round.
 
         A ramping backend takes `ramp` permille of its rounds, spread evenly; the turns that it leaves, and
         those of a full one, go to a different neighbour each round.
         """
         schedule = smooth_schedule(tuple([backend.weight for backend in available]))
-        length = len(schedule)
-        cycle, place = divmod(self._board.next_turn(), length)
-        first = available[schedule[place]]
-        ramp = self._board.ramp(first.row)
-        if ramp >= FULL_RAMP or (cycle + 1) * ramp // FULL_RAMP > cycle * ramp // FULL_RAMP:
-            yield first
-        for step in range(length):
-            yield available[schedule[(place + 1 + cycle + step) % length]]
+        cycle, place = divmod(self._board.next_turn(), len(schedule))
+        own = schedule[place]
+        ramp = self._board.ramp(available[own].row)
+        takes_turn = ramp >= FULL_RAMP or (cycle + 1) * ramp // FULL_RAMP > cycle * ramp // FULL_RAMP
+        if takes_turn:
+            yield available[own]
+        others = [*available[own + 1 :], *available[:own]]
+        for step in range(len(others)):
+            yield others[(cycle + step) % len(others)]
+        if not takes_turn:
+            yield available[own]
 
     def _least_conn(self, available: Sequence[Backend]) -> Iterator[Backend]:
         """Yield by load, the least first; equal loads take turns."""
@@ -144,9 +147,7 @@ class Balancer:
         yield from sorted([*available[start:], *available[:start]], key=self._load)
 
     def _two_choices(self, available: Sequence[Backend]) -> Iterator[Backend]:
-        """Yield the less loaded of two distinct backends picked at random, the other one, then the rest by
-        load.
-        """
+        """Yield the less loaded of two distinct random picks, the other one, then the rest by load."""
         picks = self._random.sample(available, min(2, len(available)))
         yield from sorted(picks, key=self._load)
         yield from sorted([backend for backend in available if backend not in picks], key=self._load)

@@ -152,7 +152,7 @@ class OriginConnection(asyncio.Protocol):
 
     async def read(self, parser: ResponseParser) -> bytes:
         """Return the next piece of the body, b"" at its end; raises what the exchange failed of."""
-        if not parser.pieces and self._parser is parser:
+        while not parser.pieces and self._parser is parser:  # chunk framing alone wakes us too
             self._arm(self._timeouts.between_bytes_s, "body stalled")
             await self._wait()
         data = parser.take()

@@ -15,9 +15,8 @@ from accel.config import Address, ProbeOptions
 from accel.errors import OriginError
 from accel.http.response_parser import ResponseParser
 from accel.http.writer import request_head
+from accel.origin.balancer import FULL_RAMP
 
-FULL_RAMP = 1000
-"""The whole weight, in permille."""
 _READ_BYTES = 16 * 1024
 
 

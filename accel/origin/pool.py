@@ -63,11 +63,14 @@ class BackendPool:
         timeout_s = self._options.timeouts.connect_s
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._connect()
+                conn = await self._connect()
         except TimeoutError as error:
             raise ConnectFailed(f"not connected within {timeout_s:g} s") from error
         except OSError as error:
             raise ConnectFailed(error.strerror or str(error)) from error
+        if not conn.is_usable:
+            raise ConnectFailed("closed as soon as connected")
+        return conn
 
     def close(self) -> None:
         """Close idle connections now and busy ones when their exchange ends."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from ipaddress import ip_address
 
 from cachetools import TTLCache
@@ -31,12 +32,13 @@ class Resolver:
         if lookup is None:
             lookup = asyncio.ensure_future(_look_up(host))
             self._lookups[host] = lookup
-        try:
-            return await asyncio.shield(lookup)
-        except OSError:
-            if self._lookups.get(host) is lookup:
-                del self._lookups[host]
-            raise
+            lookup.add_done_callback(partial(self._forget_failed, host))
+        return await asyncio.shield(lookup)
+
+    def _forget_failed(self, host: str, lookup: asyncio.Task[list[str]]) -> None:
+        """Let the next connect ask again; also where a failure is seen that nobody waited for any more."""
+        if (lookup.cancelled() or lookup.exception() is not None) and self._lookups.get(host) is lookup:
+            del self._lookups[host]
 
 
 async def _look_up(host: str) -> list[str]:
