@@ -31,7 +31,7 @@ Times: 500ms, 10s, 2m. Sizes: 64k, 256m, 2g. Lists: by commas, or the option aga
 Signals: TERM stops when exchanges have ended, INT at once, HUP reads the configuration again.
 Once it runs: accelctl --help.
 """
-FIRST_FACTS = ("backend", "balance", "listen", "workers", "memory", "name")
+FIRST_FACTS = ("backend", "balance", "listen", "workers", "memory", "admin")
 FLAG_COLUMNS = 28
 """Width of the help's first column; a longer flag has a line of its own."""
 

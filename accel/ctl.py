@@ -161,6 +161,18 @@ def backends(daemon: Daemon, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--ready", is_flag=True, help="Ask for a backend that is up, too.")
+@click.pass_obj
+def health(daemon: Daemon, ready: bool) -> None:
+    """Exit with 0 while a worker accepts connections, else with 1.
+
+    Without --ready it is well while all origins are down, for stored responses are served all the same.
+    """
+    daemon.ask("/readyz" if ready else "/healthz")
+    click.echo("ready" if ready else "healthy")
+
+
+@main.command()
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @as_json
 @click.pass_obj

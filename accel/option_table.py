@@ -112,7 +112,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option("reuseport", "server.reuseport", FLAG,
                "One listening socket a worker instead of one for all."),
         Option("admin", "server.admin", ADDRESS,
-               "Where else accelctl may connect (TCP has no password).", many=True),
+               "Where accelctl connects, beside a unix socket named after --name; TCP has no password.", many=True),
         Option("purge-from", "purge_from", NETWORK, "Clients that may PURGE; none for nobody.", many=True),
     ),
     Group.CACHING: (

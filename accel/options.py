@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accel.config import BackendConfig, Config
+from accel.config import Address, BackendConfig, Config
 from accel.errors import ConfigError
 from accel.option_table import BY_NAME, Option
+from accel.server.listeners import admin_socket_path
 
 CONFIG_VARIABLE = "ACCEL_CONFIG"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -47,7 +48,15 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
         elif option.default:
             config = _put(config, option.place, option.kind.parse(option.default))
     _check(config, given)
-    return config
+    return _with_admin_socket(config, environ)
+
+
+def _with_admin_socket(config: Config, environ: Mapping[str, str]) -> Config:
+    """Put the unix socket named after the instance before its other admin addresses, unless one is given."""
+    admin = config.server.admin
+    if not any(address.path for address in admin):
+        admin = (Address(path=admin_socket_path(config.server.name, environ)), *admin)
+    return replace(config, server=replace(config.server, admin=admin))
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, Given]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -40,13 +39,13 @@ class AdminServer:
         """Stop accepting; exchanges under way end by themselves. Unix sockets leave the disk."""
         for server in self._servers:
             server.close()
-        listeners.close(self._sockets)
+        listeners.close(self._sockets)  # those that no server has taken
+        for address in self.addresses:
+            if address.path:
+                listeners.unlink(address.path)
 
     def forget(self) -> None:
-        """Close the sockets in a forked child: their addresses and the event loop stay the parent's."""
-        for server in self._servers:
-            for sock in server.sockets:
-                os.close(sock.fileno())
+        """Let go of the sockets in a forked child: its parent's loop and paths are left as they are."""
         for sock in self._sockets:
             sock.close()
 
@@ -62,7 +61,7 @@ async def serve(control: Control, addresses: Sequence[Address]) -> AdminServer:
             sockets += bound
             for sock in bound:
                 factory = _factory(control, _own_hosts(address, sock))
-                servers.append(await loop.create_server(factory, sock=sock.dup()))
+                servers.append(await loop.create_server(factory, sock=sock))
     except BaseException:
         AdminServer(servers, sockets).close()
         raise
@@ -186,7 +185,9 @@ class AdminConnection(asyncio.Protocol):
             (b"connection", b"close"),
         )
         is_head = self._request is not None and self._request.method == b"HEAD"
+        # A worker forked during this exchange has a copy of the socket: closing ours would not end the connection.
         self._transport.write(response_head(status, b"", (*own_lines, *lines)) + (b"" if is_head else body))
+        self._transport.write_eof()
         self._transport.close()
 
 

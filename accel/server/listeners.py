@@ -74,8 +74,14 @@ def close(sockets: Iterable[socket.socket]) -> None:
     for sock in sockets:
         path = sock.getsockname() if sock.family == socket.AF_UNIX and sock.fileno() >= 0 else ""
         sock.close()
-        if path and not _answers(path):
-            Path(path).unlink(missing_ok=True)
+        if path:
+            unlink(path)
+
+
+def unlink(path: str) -> None:
+    """Remove a unix socket's path, unless another process answers there."""
+    if not _answers(path):
+        Path(path).unlink(missing_ok=True)
 
 
 def address_of(sock: socket.socket) -> Address:

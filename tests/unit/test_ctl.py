@@ -93,6 +93,16 @@ def test_backends_say_why_one_is_down_and_how_far_another_has_started(accelctl: 
     assert "up, 43 % of its share" in output
 
 
+def test_health_is_an_exit_code(accelctl: Run, control: FakeControl) -> None:
+    well = accelctl("health", "--ready")
+    control.backend_rows.clear()
+    without_backends = accelctl("health"), accelctl("health", "--ready")
+
+    assert (well.exit_code, well.output) == (0, "ready\n")
+    assert [result.exit_code for result in without_backends] == [0, 1]
+    assert "no backend is up" in without_backends[1].output
+
+
 def test_purge_gives_a_receipt_for_each_url(accelctl: Run, control: FakeControl) -> None:
     result = accelctl("purge", "http://a/x", "http://a/y")
 

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "values": frozenset({"errors", "config"}),
     "addresses": frozenset({"errors", "config"}),
     "option_table": frozenset({"errors", "config", "values", "addresses"}),
-    "options": frozenset({"errors", "config", "option_table"}),
+    "options": frozenset({"errors", "config", "option_table", "server"}),
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
     "ctl": frozenset({"accel", "config", "values", "addresses", "server", "ctl_views"}),
     "ctl_views": frozenset({"stats", "values"}),

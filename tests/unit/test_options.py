@@ -152,6 +152,20 @@ def test_a_refusal_of_the_file_names_file_and_key(file: Callable[[str], str], te
     assert hint in refusal(BACKEND | {"config": file(text)}, {})
 
 
+def test_the_admin_socket_is_named_after_the_instance_and_tcp_comes_beside_it() -> None:
+    flags = BACKEND | {"name": "shop", "admin": ("127.0.0.1:9000",)}
+
+    unix, tcp = options.load(flags, {}).server.admin
+
+    assert (Path(unix.path).name, str(tcp)) == ("shop.sock", "127.0.0.1:9000")
+
+
+def test_a_unix_admin_socket_that_is_given_replaces_it() -> None:
+    config = options.load(BACKEND | {"admin": ("unix:/run/shop/admin.sock",)}, {})
+
+    assert [str(address) for address in config.server.admin] == ["unix:/run/shop/admin.sock"]
+
+
 def test_only_root_may_change_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
 

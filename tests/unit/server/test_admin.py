@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -98,17 +99,21 @@ async def test_head_has_the_fields_of_get_and_no_body(server: admin.AdminServer)
 
 
 @pytest.mark.parametrize(
-    ("worker_state", "backend_state", "status"),
-    [("accepting", "up", 200), ("starting", "up", 503), ("accepting", "draining", 503)],
+    ("worker_state", "backend_state", "alive", "ready"),
+    [("accepting", "up", 200, 200), ("starting", "up", 503, 503), ("accepting", "draining", 200, 503)],
 )
-async def test_ready_means_a_worker_accepts_and_a_backend_is_up(
-    server: admin.AdminServer, control: FakeControl, worker_state: str, backend_state: str, status: int
+async def test_alive_means_a_worker_accepts_and_ready_that_a_backend_is_up_too(
+    server: admin.AdminServer,
+    control: FakeControl,
+    worker_state: str,
+    backend_state: str,
+    alive: int,
+    ready: int,
 ) -> None:
     control.worker_rows[0]["state"] = worker_state
     control.backend_rows[0]["state"] = backend_state
 
-    assert (await get(server, "/readyz"))[0] == status
-    assert (await get(server, "/healthz"))[0] == 200
+    assert [(await get(server, path))[0] for path in ("/healthz", "/readyz")] == [alive, ready]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +277,20 @@ async def test_closing_removes_the_socket_from_the_disk(control: FakeControl, tm
     opened.close()
 
     assert not path.exists()
+
+
+async def test_a_forked_child_lets_go_without_harm_to_its_parent(
+    server: admin.AdminServer,
+) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            server.forget()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)  # noqa: ASYNC222 (the child has nothing to do)
+
+    assert await get(server, "/healthz") == (200, {"ok": True})
 
 
 async def test_a_failed_start_leaves_nothing_open(
