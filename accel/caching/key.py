@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from accel.http.fields import OWS, is_token, parse_list
+from accel.http.fields import OWS, hop_by_hop, is_token, parse_list
 from accel.http.message import Fields, Request
 
 _ABSENT = b"-"
@@ -20,6 +20,9 @@ _WEIGHT = re.compile(rb"[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 _LISTS = frozenset({b"accept", b"accept-charset", b"accept-language"})
 """Fields in which space around commas means nothing; in Cookie or User-Agent it is part of the value."""
+
+_ABOUT_THE_CLIENT = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+"""What proxies tell an origin about a client: it saw another value than the request here has."""
 
 _WILDCARD_CODINGS = frozenset({b"br", b"deflate", b"gzip", b"zstd"})
 """What `*` in Accept-Encoding stands for here: the codings in use."""
@@ -43,14 +46,20 @@ def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
     if value is None:
         return ()
     names = frozenset(parse_list(value.lower()))
-    if b"*" in names or not all(map(is_token, names)):
+    if b"*" in names or not names.isdisjoint(_ABOUT_THE_CLIENT) or not all(map(is_token, names)):
         return None
     return tuple(sorted(names))
 
 
 def selecting_values(request: Request, names: Sequence[bytes]) -> bytes:
-    """Return the request's values of the fields `names`, joined so that no two sets of values look alike."""
-    return b"".join(_framed(_normalized(name, request.fields.get(name))) for name in names)
+    """Return the request's values of the fields `names`, joined so that no two sets of values look alike.
+
+    A field that Connection takes out counts as absent, as it is for the origin: else the answer to a request
+    without the field would lie where those with it look.
+    """
+    fields = request.fields
+    dropped = hop_by_hop(fields.get(b"connection"))
+    return b"".join(_ABSENT if name in dropped else _framed(_normalized(name, fields.get(name))) for name in names)
 
 
 def _framed(value: bytes | None) -> bytes:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from accel.caching.freshness import (
     HEURISTIC_STATUSES,
+    LifetimeSource,
     Terms,
     corrected_initial_age,
     governing,
@@ -123,7 +124,9 @@ def _refused_as_useless(response: Response, terms: Terms, options: CachingOption
 
 def _is_servable(terms: Terms) -> bool:
     """Whether there is any time at which the response could be served without asking the origin."""
-    return not terms.no_cache and max(terms.lifetime_s, terms.grace_s, terms.if_error_s) > 0
+    if terms.no_cache or terms.source is LifetimeSource.NONE:
+        return False
+    return max(terms.lifetime_s, terms.grace_s, terms.if_error_s) > 0
 
 
 def _is_validatable(response: Response, terms: Terms) -> bool:

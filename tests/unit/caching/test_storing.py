@@ -3,7 +3,7 @@
 import pytest
 
 from accel.caching.freshness import terms
-from accel.caching.storing import Storing, decide, stored_fields, stored_response
+from accel.caching.storing import Storing, decide, is_shareable, stored_fields, stored_response
 from accel.config import CachingOptions
 from accel.http.fields import format_date
 from accel.http.message import CHUNKED, Fields, Line, Request, Response
@@ -145,6 +145,7 @@ def test_answers_to_credentials_need_a_licence(value: bytes, expected: Storing) 
         ([(CC, b"no-cache, max-age=60")], Storing.NO_FRESHNESS),
         ([(CC, b"no-cache, max-age=60"), ETAG], Storing.STORE),
         ([(CC, b"max-age=0, stale-while-revalidate=9")], Storing.STORE),
+        ([(CC, b"stale-while-revalidate=9, stale-if-error=9")], Storing.NO_FRESHNESS),
         ([(CC, b"max-age=0, stale-if-error=9")], Storing.STORE),
         ([(CC, b"max-age=0, must-revalidate, stale-if-error=9")], Storing.NO_FRESHNESS),
     ],
@@ -197,3 +198,12 @@ def test_a_response_keeps_the_date_and_the_age_that_it_came_with() -> None:
     assert stored.fields.get(b"date") == format_date(NOW - 20)
     assert stored.initial_age_s == 30
     assert b"age" not in stored.fields
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(b"max-age=60", False), (b"public", True), (b"s-maxage=1", True), (b"must-revalidate", True)],
+)
+def test_a_stored_answer_to_credentials_needs_the_same_licence(value: bytes, expected: bool) -> None:
+    """RFC 9111 §3.5."""
+    assert is_shareable(Fields([(CC, value)])) is expected
