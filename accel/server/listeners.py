@@ -25,6 +25,8 @@ FIRST_PASSED_FD = 3
 CLIENT_SOCKET_MODE = 0o666
 """A unix socket for clients is as open as a port; its directory says who may come near."""
 ADMIN_SOCKET_MODE = 0o600
+_MEND_IN_USE = "stop that, or listen elsewhere"
+_MEND_NAME_IN_USE = "two accels of one user need two names (--name)"
 
 _ELSEWHERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """This machine has no such address: no harm if the same name has another one that works."""
@@ -41,17 +43,17 @@ def bind(options: ServerOptions, environ: MutableMapping[str, str] | None = None
     bound: list[socket.socket] = []
     try:
         for address in options.listen:
-            bound += bind_address(address, CLIENT_SOCKET_MODE, options.reuseport)
+            bound += bind_address(address, options.reuseport)
     except BaseException:
         close(bound)
         raise
     return bound
 
 
-def bind_address(address: Address, mode: int, reuseport: bool = False) -> list[socket.socket]:
+def bind_address(address: Address, reuseport: bool = False) -> list[socket.socket]:
     """Return the sockets listening on one address: several where a host name has several."""
     if address.path:
-        return [_bind_unix(address, mode)]
+        return [_bind_unix(address, CLIENT_SOCKET_MODE, _MEND_IN_USE)]
     if not address.host:
         return [_bind_everywhere(address, reuseport)]
     bound: list[socket.socket] = []
@@ -123,7 +125,8 @@ def bind_admin(address: Address) -> list[socket.socket]:
     """Return the admin's listening sockets; a unix socket's directory is made if missing, and private."""
     if address.path:
         _private_directory(Path(address.path).parent)
-    return bind_address(address, ADMIN_SOCKET_MODE)
+        return [_bind_unix(address, ADMIN_SOCKET_MODE, _MEND_NAME_IN_USE)]
+    return bind_address(address)
 
 
 def _private_directory(directory: Path) -> None:
@@ -172,7 +175,7 @@ def _bind_tcp(family: int, sockaddr: tuple[str, int], reuseport: bool) -> socket
     return _ready(sock)
 
 
-def _bind_unix(address: Address, mode: int) -> socket.socket:
+def _bind_unix(address: Address, mode: int, mend: str) -> socket.socket:
     path = Path(address.path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -188,7 +191,7 @@ def _bind_unix(address: Address, mode: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise _start_error(address, error) from None
+        raise _start_error(address, error, mend) from None
     return _ready(sock)
 
 
@@ -212,11 +215,11 @@ _MENDS = {
 }
 
 
-def _start_error(address: Address, error: OSError) -> StartError:
+def _start_error(address: Address, error: OSError, mend: str = _MEND_IN_USE) -> StartError:
     if address.path and Path(address.path).exists() and not Path(address.path).is_socket():
         why = "a file that is no socket is there; move it away"
     elif error.errno == errno.EADDRINUSE:
-        why = f"it is in use by {holders.holder(address)}; stop that, or listen elsewhere"
+        why = f"it is in use by {holders.holder(address)}; {mend}"
     elif address.path and error.errno == errno.EACCES:
         why = "its directory may not be written to"
     else:

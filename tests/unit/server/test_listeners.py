@@ -204,6 +204,14 @@ def test_the_admin_socket_and_its_directory_are_private(bound: list[socket.socke
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+def test_a_second_accel_of_one_name_is_told_to_take_another(bound: list[socket.socket], tmp_path: Path) -> None:
+    address = Address(path=str(tmp_path / "accel" / "shop.sock"))
+    bound += listeners.bind_admin(address)
+
+    with pytest.raises(StartError, match=r"in use by .* two accels of one user need two names"):
+        listeners.bind_admin(address)
+
+
 def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "accel"
     directory.mkdir()
