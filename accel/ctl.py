@@ -224,7 +224,7 @@ def _watch(daemon: Daemon, everything: bool) -> None:
     facts, before, before_mono = daemon.ask("/facts"), daemon.ask("/stat"), time.monotonic()
     first = ctl_views.stat(facts, before, everything=everything)
     try:
-        with Live(first, auto_refresh=False, screen=os.isatty(1)) as live:
+        with Live(first, console=_console(), auto_refresh=False, screen=os.isatty(1)) as live:
             while True:
                 time.sleep(1)
                 counters, mono = daemon.ask("/stat"), time.monotonic()
@@ -235,9 +235,12 @@ def _watch(daemon: Daemon, everything: bool) -> None:
         return
 
 
+def _console() -> Console:
+    return Console(width=None if os.isatty(1) else PLAIN_COLUMNS, highlight=False)
+
+
 def _print(renderable: Any) -> None:
-    console = Console(width=None if os.isatty(1) else PLAIN_COLUMNS, highlight=False)
-    console.print(renderable)
+    _console().print(renderable)
 
 
 def _print_json(value: Any) -> None:

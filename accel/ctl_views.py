@@ -77,10 +77,10 @@ def receipt(row: Mapping[str, Any]) -> str:
     return f"{row['url']}: {dropped}; {answered}, {row['ms']:.1f} ms"
 
 
-def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> str:
+def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> Text:
     requests = counters.get("requests", 0)
     ratio = f"{counters.get('hits', 0) / requests:.1%} hits" if requests else "no requests yet"
-    return f"{facts['name']}: accel {facts['version']}, process {facts['pid']}, {ratio}"
+    return Text(f"{facts['name']}: accel {facts['version']}, process {facts['pid']}, {ratio}", "bold")
 
 
 def _table(*headings: str) -> Table:
