@@ -161,18 +161,19 @@ class ResponseParser:
             fields=Fields(self._lines),
             minor=1 if data.startswith(_VERSIONS[0]) else 0,
         )
-        self._check_head(head)
+        self._check_head(head, len(data))
         if head.status >= 200 and b"transfer-encoding" in head.fields:
             self._chunks = llhttp
         return head
 
-    def _check_head(self, head: Response) -> None:
-        """Refuse what llhttp lets pass."""
+    def _check_head(self, head: Response, size: int) -> None:
+        """Refuse what llhttp lets pass in a head of `size` bytes."""
         if not 100 <= head.status <= 599:
             raise BadResponse(f"status {head.status}")
         if len(self._lines) > self._limits.fields:
             raise BadResponse("more fields than the limit")
-        if any(len(name) + len(value) > self._limits.field_bytes for name, value in self._lines):
+        longest = self._limits.field_bytes
+        if size > longest and any(len(name) + len(value) > longest for name, value in self._lines):
             raise BadResponse("field over its limit")
         if head.reason.translate(None, _CONTROLS) != head.reason:
             raise BadResponse("control character in the reason")

@@ -140,8 +140,9 @@ class Origin:
         self._balancer = Balancer(options.balance, options.backends, rows, board, options.max_connections)
         self._queue = FetchQueue(self._balancer, options.queue_length, options.queue_s)
         resolver = Resolver()
+        scratch = memoryview(bytearray(window_bytes))
         self._pools = {
-            backend.row: BackendPool(backend, options, resolver, counters, window_bytes, self._release)
+            backend.row: BackendPool(backend, options, resolver, counters, scratch, self._release)
             for backend in self._balancer.backends
         }
 

@@ -28,14 +28,14 @@ class BackendPool:
         options: OriginOptions,
         resolver: Resolver,
         counters: CounterRow,
-        window_bytes: int,
+        scratch: memoryview,
         on_release: Callable[[Backend], None],
     ) -> None:
         self.backend = backend
         self._options = options
         self._resolver = resolver
         self._counters = counters
-        self._window_bytes = window_bytes
+        self._scratch = scratch
         self._on_release = on_release
         self._idle: deque[OriginConnection] = deque()
         self._is_closed = False
@@ -120,4 +120,4 @@ class BackendPool:
         return conn
 
     def _new(self) -> OriginConnection:
-        return OriginConnection(self, self._options.timeouts, self._counters, self._window_bytes)
+        return OriginConnection(self, self._options.timeouts, self._counters, self._scratch)

@@ -410,7 +410,7 @@ class TestBackPressure:
             total += len(piece)
             longest = max(longest, len(piece))
         assert total == self.SIZE
-        assert max(held, longest) <= 65536 + 256 * 1024
+        assert max(held, longest) <= 2 * 65536
 
     async def test_the_source_is_not_read_ahead_of_the_origin(
         self, origin: ScriptedOrigin, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
