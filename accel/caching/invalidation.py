@@ -14,7 +14,11 @@ from accel.http.message import Request, Response
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 """Methods that change nothing; of any other, known or not, it must be assumed (RFC 9110 §9.2.1)."""
 
-_REFERENCE = re.compile(rb"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<authority>[^/?#]*))?(?P<path>[^?#]*)(?P<query>\?[^#]*)?")
+_REFERENCE = re.compile(
+    rb"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?"
+    rb"(?://(?P<authority>[^/?#\0- \x7f]*))?(?P<path>[^?#\0- \x7f]*)(?P<query>\?[^#\0- \x7f]*)?(?:#.*)?"
+)
+"""RFC 3986, appendix B, without control characters and spaces: those are in no target."""
 _AUTHORITY = re.compile(rb"(?P<host>\[[0-9a-f:.]+\]|[^:@\[\]]+)(?::(?P<port>\d*))?")
 _DEFAULT_PORT = {b"http": b"80", b"https": b"443"}
 
@@ -34,7 +38,7 @@ def targets(request: Request, response: Response) -> list[tuple[bytes, bytes]]:
 
 def _same_host_target(request: Request, reference: bytes) -> bytes | None:
     """Return the target of a URI reference, or None if it leads to another host (RFC 3986 §5.2.2)."""
-    parts = _REFERENCE.match(reference)
+    parts = _REFERENCE.fullmatch(reference)
     if parts is None:
         return None
     scheme = (parts["scheme"] or b"http").lower()

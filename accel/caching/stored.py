@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from accel.caching.freshness import LifetimeSource, Terms, date_at
-from accel.http.conditional import validators
+from accel.http.conditional import etag_of, last_modified_of
 from accel.http.message import Fields, Line
 
 VERSION = 1
@@ -52,12 +52,12 @@ class Stored:
     @property
     def etag(self) -> bytes | None:
         """Its entity tag, weak or strong."""
-        return validators(self.fields)[0]
+        return etag_of(self.fields)
 
     @property
     def last_modified(self) -> bytes | None:
         """Its modification date, if that is a date."""
-        return validators(self.fields)[1]
+        return last_modified_of(self.fields)
 
     @property
     def date_at(self) -> float:

@@ -21,7 +21,7 @@ from accel.caching.freshness import (
 from accel.caching.key import vary_names
 from accel.caching.stored import Stored
 from accel.config import CachingOptions
-from accel.http.conditional import validators
+from accel.http.conditional import etag_of, last_modified_of
 from accel.http.fields import Directives, cache_control, format_date, hop_by_hop, http_date
 from accel.http.message import Fields, Request, Response
 
@@ -132,7 +132,8 @@ def _is_servable(terms: Terms) -> bool:
 def _is_validatable(response: Response, terms: Terms) -> bool:
     """Whether the origin said that it is to be validated each time, and gave something to do it with."""
     is_asked_for = terms.is_explicit or (terms.no_cache and response.status in HEURISTIC_STATUSES)
-    return is_asked_for and validators(response.fields) != (None, None)
+    validators = (etag_of(response.fields), last_modified_of(response.fields))
+    return is_asked_for and validators != (None, None)
 
 
 _NEVER_STORED = frozenset({b"age", b"content-length", b"set-cookie", b"set-cookie2"})

@@ -13,7 +13,7 @@ from accel.caching.key import vary_names
 from accel.caching.stored import Stored
 from accel.caching.storing import stored_response
 from accel.config import CachingOptions
-from accel.http.conditional import validators
+from accel.http.conditional import etag_of, last_modified_of
 from accel.http.fields import format_date, hop_by_hop, http_date, strong_match, weak_match
 from accel.http.message import Fields, Line, Response
 
@@ -36,7 +36,7 @@ def confirms(stored: Stored, response: Response) -> bool:
     """Whether a 304 is about `stored`: if not, ask again without `conditional_fields` (RFC 9111 §4.3.4)."""
     if b"vary" in response.fields and vary_names(response.fields) != vary_names(stored.fields):
         return False
-    etag, last_modified = validators(response.fields)
+    etag, last_modified = etag_of(response.fields), last_modified_of(response.fields)
     if etag is not None:
         match = weak_match if etag.startswith(b"W/") else strong_match
         return stored.etag is not None and match(etag, stored.etag)

@@ -22,14 +22,16 @@ class Precondition(Enum):
     """The client's copy is good: 304."""
 
 
-def validators(fields: Fields) -> tuple[bytes | None, bytes | None]:
-    """Return a response's ETag and Last-Modified, each None unless it is well-formed (RFC 9110 §8.8)."""
-    etag, last_modified = fields.get(b"etag"), fields.get(b"last-modified")
-    if etag is not None and not is_entity_tag(etag):
-        etag = None
-    if last_modified is not None and http_date(last_modified) is None:
-        last_modified = None
-    return etag, last_modified
+def etag_of(fields: Fields) -> bytes | None:
+    """Return a response's entity tag, None unless it is well-formed (RFC 9110 §8.8.3)."""
+    etag = fields.get(b"etag")
+    return etag if etag is not None and is_entity_tag(etag) else None
+
+
+def last_modified_of(fields: Fields) -> bytes | None:
+    """Return a response's modification date, None unless it is a date (RFC 9110 §8.8.2)."""
+    last_modified = fields.get(b"last-modified")
+    return last_modified if last_modified is not None and http_date(last_modified) is not None else None
 
 
 def evaluate(request: Fields, etag: bytes | None, last_modified: bytes | None, date_at: float) -> Precondition:

@@ -78,6 +78,8 @@ def test_references_to_the_same_host(reference: bytes, target: bytes) -> None:
         b"http:x",
         b"http://",
         b"http://[::1/x",
+        b"/a b",
+        b"/a\nb",
     ],
 )
 def test_other_hosts_are_not_named(reference: bytes) -> None:

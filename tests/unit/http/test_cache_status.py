@@ -12,6 +12,7 @@ def test_a_hit_says_how_long_it_stays_fresh() -> None:
 def test_a_forward_says_why_and_what_came_of_it() -> None:
     """RFC 9211 §2.2 to §2.6."""
     assert forward(Forward.BYPASS) == b"accel; fwd=bypass"
+    assert forward(Forward.MISS, detail=b"no-room") == b"accel; fwd=miss; detail=no-room"
     assert forward(Forward.STALE, 304, stored=True, ttl_s=60) == b"accel; fwd=stale; fwd-status=304; ttl=60; stored"
     assert forward(Forward.URI_MISS, 200, collapsed=True) == b"accel; fwd=uri-miss; fwd-status=200; collapsed"
 

@@ -129,6 +129,10 @@ def test_a_directive_with_space_before_its_argument_still_counts() -> None:
     assert cache_control(b"max-age =5").seconds(b"max-age") == 5
 
 
+def test_directives_show_what_they_hold() -> None:
+    assert repr(cache_control(b"max-age=5")) == "Directives({b'max-age': b'5'})"
+
+
 def test_long_values_are_read_like_short_ones() -> None:
     padding = b", ".join(b"x%d=1" % number for number in range(200))
     assert cache_control(padding + b", no-store")[b"no-store"] is None
