@@ -166,9 +166,9 @@ class RequestParser:
         if self._primed:
             return
         self._in_head = False
-        self._in_body = True
         self._body_bytes = self._framing_bytes = 0
         request = self._request = self._checked_request()
+        self._in_body = request.body_length != 0
         self._sink.request_begun(request)
 
     def on_body(self, data: bytes) -> None:

@@ -54,6 +54,7 @@ class ClientConnection(asyncio.Protocol):
         "_current",
         "_drained_then",
         "_exchanges",
+        "_is_starting",
         "_last_read_at",
         "_last_write_at",
         "_paused_reading",
@@ -79,6 +80,7 @@ class ClientConnection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         self._receiving: Exchange | None = None  # whose body the parser is in
         self._exchanges = 0
+        self._is_starting = False
         self._paused_reading = False
         self._writable: asyncio.Future[None] | None = None
         self._last_read_at = self._last_write_at = self.since
@@ -110,6 +112,8 @@ class ClientConnection(asyncio.Protocol):
             raise
         if self.phase is Phase.IDLE and self.parser.in_head:
             self._enter(Phase.HEAD)
+        elif len(self.parser.after_upgrade or b"") > self._clients.limits.window_bytes:
+            self._pause_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -200,10 +204,8 @@ class ClientConnection(asyncio.Protocol):
             return
         if not keep:
             self._close_politely()
-        elif self._waiting:
-            self._start(self._waiting.popleft())
-        else:
-            self._await_request()
+        elif not self._is_starting:
+            self._start_waiting()
 
     def cut(self, exchange: Exchange) -> None:
         """End without completing the answer, so that the client cannot take it for a whole one."""
@@ -264,6 +266,15 @@ class ClientConnection(asyncio.Protocol):
         self._current = exchange
         self._enter(Phase.BUSY)
         exchange.start()
+
+    def _start_waiting(self) -> None:
+        """Begin the exchanges behind the one that ended, in a loop: hits end within `_start`."""
+        self._is_starting = True
+        while self._waiting and self._current is None:
+            self._start(self._waiting.popleft())
+        self._is_starting = False
+        if self._current is None and self.phase is Phase.BUSY:
+            self._await_request()
 
     def _await_request(self) -> None:
         self._enter(Phase.HEAD if self.parser.in_head else Phase.IDLE)

@@ -55,17 +55,18 @@ class Fill:
         self, service: Service, found: Found, request: Request, origin_request: OriginRequest, leader: object
     ) -> None:
         """`leader` is whoever may claim an uncacheable response; None for a refresh behind a stale hit."""
+        self._may_mark = False
         self._service = service
         self._found = found
         self._request = request
         self._origin_request = origin_request
         self._leader = leader
         self._response: OriginResponse | None = None
-        self._waiters = 0
+        self._waiters: set[asyncio.Future[None]] = set()
         self._is_abandoned = leader is None
         self._on_end: Callable[[Fill], None] = lambda fill: None
         self.number = service.cache.sequence()
-        self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._ending: Ending | None = None
         self.body = SharedBody(service.limits.window_bytes)
         self.key = found.key
         self.entry: Entry | None = None
@@ -81,14 +82,25 @@ class Fill:
         self._on_end = on_end
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def may_mark(self) -> None:
+        """The request asks for the whole as anybody may get it: an uncacheable answer says so of the target."""
+        self._may_mark = True
+
     async def head(self) -> Ending:
         """Wait for the head; leaving the wait (cancellation) may end the fetch."""
-        self._waiters += 1
+        if self._ending is None:
+            await self._wait()
+        assert self._ending is not None
+        return self._ending
+
+    async def _wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
         try:
-            return await asyncio.shield(self.ending)
+            await waiter
         finally:
-            self._waiters -= 1
-            if not self._waiters and not self.ending.done() and self._leader is not None:
+            self._waiters.discard(waiter)
+            if self._ending is None and not self._waiters and self._leader is not None:
                 self._task.cancel()
 
     def claim(self, claimant: object) -> OriginResponse | None:
@@ -118,22 +130,32 @@ class Fill:
             self._fail(error)
         finally:
             self._on_end(self)
-            if not self.ending.done():
-                self.ending.set_result(Ending.FAILED)
+            self._settle(Ending.FAILED)
 
     def _fail(self, error: OriginError) -> None:
         self.error = error
         self._settle(Ending.FAILED)
 
     def _settle(self, ending: Ending) -> None:
-        if not self.ending.done():
-            self.ending.set_result(ending)
+        if self._ending is not None:
+            return
+        self._ending = ending
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _fetch(self) -> None:
         request_at = self._service.now()
         response = await self._service.origin.fetch(self._origin_request)
         response_at = self._service.now()
         self.status, self.backend = response.head.status, response.backend
+        try:
+            await self._use(response, request_at, response_at)
+        except BaseException:
+            response.close()
+            raise
+
+    async def _use(self, response: OriginResponse, request_at: float, response_at: float) -> None:
         if response.head.status == 304 and self._found.entry is not None:
             response.close()
             self._validated(self._found.entry, response, request_at, response_at)
@@ -166,7 +188,7 @@ class Fill:
             self._settle(Ending.STREAMING)
             await self._copy(response, filling)
             return
-        if response.head.status < 500 or self._found.entry is None:
+        if self._may_mark and (response.head.status < 500 or self._found.entry is None):
             self._service.cache.mark(self._found, response_at + self._service.caching.pass_memory_s, self.number)
         if self._is_abandoned:
             response.close()
@@ -188,6 +210,7 @@ class Fill:
         """Read the body into the store and to the readers; what no longer fits goes to the readers alone."""
         storing: Filling | None = filling
         try:
+            await asyncio.sleep(0)  # whoever waits begins to read before a byte can be let go
             while data := await response.read():
                 if storing is not None and not storing.append(data):
                     storing = None
@@ -225,6 +248,7 @@ class Flights:
 
     def begin(self, found: Found, fill: Fill) -> None:
         """Start a fill that others may join."""
+        fill.may_mark()
         self._fills[found.key] = fill
         fill.start(lambda ended: self._ended(found.key, ended))
 

@@ -7,6 +7,7 @@ in `proxy.fill`. Invariant: a request is forwarded at most once for its client, 
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from accel.caching.invalidation import targets
@@ -33,7 +34,14 @@ _COLLAPSED, _VALIDATED, _REFRESHES = index("collapsed"), index("hits_validated")
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"})
 _UNSHARED = (b"authorization", b"if-match", b"if-unmodified-since")
 """Requests with these are fetched alone: the answer is for this client, or is judged by the origin."""
-_ROUNDS = 2
+
+
+class Next(Enum):
+    """What a request does after it waited for a fill."""
+
+    NOTHING = "it is answered"
+    AGAIN = "look again: what came was not for this request, or did not come"
+    ALONE = "fetch for itself: what comes cannot be shared"
 
 
 async def passed(exchange: Exchange, reason: Forward) -> None:
@@ -77,20 +85,26 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
     if request.method != b"GET" or found.is_marked or any(name in request.fields for name in _UNSHARED):
         await _miss_alone(exchange, found, reason)
         return
-    for _ in range(_ROUNDS):
+    for may_fail in (True, False):
         fill = None if reason is Forward.REQUEST else service.flights.find(service, found)
         is_leader = fill is None
         if fill is None:
-            fill = _shared_fill(exchange.service, request, exchange.client_ip, found, exchange)
+            fill = _shared_fill(service, request, exchange.client_ip, found, exchange)
             service.flights.begin(found, fill)
-        if await _answered(exchange, found, fill, is_leader, reason):
-            return
-        found = service.cache.find(request, service.now())
+        match await _answered(exchange, found, fill, is_leader, may_fail and not is_leader, reason):
+            case Next.NOTHING:
+                return
+            case Next.ALONE:
+                break
+            case Next.AGAIN:
+                found = service.cache.find(request, service.now())
     await _miss_alone(exchange, found, reason)
 
 
-async def _answered(exchange: Exchange, found: Found, fill: Fill, is_leader: bool, reason: Forward) -> bool:
-    """Wait for a fill and answer from it; False if this request must look again."""
+async def _answered(
+    exchange: Exchange, found: Found, fill: Fill, is_leader: bool, may_fail: bool, reason: Forward
+) -> Next:
+    """Wait for a fill and answer from it if that can be; raises its failure unless this request `may_fail` once."""
     try:
         ending = await fill.head()
         exchange.backend = fill.backend
@@ -100,17 +114,21 @@ async def _answered(exchange: Exchange, found: Found, fill: Fill, is_leader: boo
             case Ending.UNCACHEABLE:
                 return await _answer_claimed(exchange, fill, reason)
             case Ending.FAILED:
-                return _answer_failure(exchange, found, fill, is_leader)
+                if _served_stale(exchange, found):
+                    return Next.NOTHING
+                if may_fail:
+                    return Next.AGAIN
+                raise fill.error
     finally:
         fill.release(exchange)
 
 
-async def _answer_from(exchange: Exchange, fill: Fill, is_leader: bool, reason: Forward) -> bool:
+async def _answer_from(exchange: Exchange, fill: Fill, is_leader: bool, reason: Forward) -> Next:
     service, entry = exchange.service, fill.entry
     assert entry is not None
     if not is_leader:
         if not fill.fits(exchange.request):
-            return False
+            return Next.AGAIN
         service.counters[_COLLAPSED] += 1
     now = service.now()
     member = cache_status.forward(
@@ -126,27 +144,18 @@ async def _answer_from(exchange: Exchange, fill: Fill, is_leader: bool, reason: 
     elif fill.body.is_whole_so_far:
         await deliver.send_fill(exchange, fill, now, member)
     else:
-        return False
+        return Next.ALONE
     exchange.finish()
-    return True
+    return Next.NOTHING
 
 
-async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> bool:
+async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Next:
     response = fill.claim(exchange)
     if response is None:
-        return False
+        return Next.ALONE
     await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
     exchange.finish()
-    return True
-
-
-def _answer_failure(exchange: Exchange, found: Found, fill: Fill, is_leader: bool) -> bool:
-    """Answer with what is stale if that is allowed, else raise the failure; a follower may try once more."""
-    if _served_stale(exchange, found):
-        return True
-    if is_leader:
-        raise fill.error
-    return False
+    return Next.NOTHING
 
 
 def _served_stale(exchange: Exchange, found: Found) -> bool:
@@ -167,7 +176,7 @@ async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None
     if request.method == b"GET" and not exchange.body:
         fill = Fill(service, found.without_entry(), request, origin_request(request, exchange.client_ip), exchange)
         fill.start(lambda ended: None)
-        if not await _answered(exchange, found, fill, True, reason):
+        if await _answered(exchange, found, fill, True, False, reason) is not Next.NOTHING:
             raise OriginError("the response outgrew the store before it could be read")
         return
     response = await _fetch(exchange)

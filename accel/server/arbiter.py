@@ -121,6 +121,7 @@ class Arbiter:
         self._last_tick = time.monotonic()
         self._judge_after = 0.0
         self._admin: admin.AdminServer | None = None
+        self._pid_file: Path | None = None
         self._systemd = sdnotify.SystemdNotifier()
 
     def run(self) -> int:
@@ -141,6 +142,7 @@ class Arbiter:
             self._live()
         finally:
             self._clean_up()
+        note("stopped", exit_code=self._exit_code)
         return self._exit_code
 
     # The life.
@@ -435,6 +437,7 @@ class Arbiter:
             Path(path).write_text(f"{os.getpid()}\n")
         except OSError as error:
             raise StartError(f"--pid: cannot write {path}: {error.strerror}") from error
+        self._pid_file = Path(path)
 
     def _tell_facts(self) -> None:
         config = self.config
@@ -456,12 +459,11 @@ class Arbiter:
         listeners.close(self.sockets)
         if self._admin is not None:
             self._admin.close()
-        if self.config.server.pid_file is not None:
-            Path(self.config.server.pid_file).unlink(missing_ok=True)
+        if self._pid_file is not None:
+            self._pid_file.unlink(missing_ok=True)
         self.health.close()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
-        note("stopped", exit_code=self._exit_code)
 
 
 _NOT_FOR_WORKERS = frozenset(
