@@ -20,7 +20,7 @@ from rich.live import Live
 
 from accel import __version__, addresses, ctl_views, values
 from accel.config import Address
-from accel.server.listeners import admin_socket_path
+from accel.server.listeners import admin_socket_path, answers
 
 TIMEOUT_S = 30.0
 PLAIN_COLUMNS = 160
@@ -66,9 +66,9 @@ class Daemon:
         return f"{where} gave no usable answer ({error or type(error).__name__}): is this an accel's --admin?"
 
     def _others(self) -> str:
-        """Return the names of other instances, or how to start or find one."""
+        """Return the names of others that do answer, or how to find one."""
         ours = Path(admin_socket_path("accel")).parent
-        names = sorted(path.stem for path in ours.glob("*.sock") if str(path) != self._address.path)
+        names = sorted(path.stem for path in ours.glob("*.sock") if answers(str(path)))
         if names:
             return f"there is {', '.join(names)}; choose with --name"
         return "is it running? When it starts it says where its admin is; give that with --admin"

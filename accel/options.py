@@ -37,8 +37,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
     `flags` maps option names (and `config`) to what the command line said: a text, a bool, a sequence of
     texts, None and () for nothing. Raises ConfigError, which names the source, the value and what would do.
     """
-    path = flags.get("config") or environ.get(CONFIG_VARIABLE)
-    given = _from_file(str(path)) if path else {}
+    given = _from_file(flags, environ)
     given |= _from_environment(environ)
     given |= _from_flags(flags)
     config = Config()
@@ -87,13 +86,18 @@ def _refuse_slip(variable: str, text: str, known: Iterable[str]) -> None:
         raise ConfigError(variable, text, f"there is no such variable; did you mean {near[0]}?")
 
 
-def _from_file(path: str) -> dict[str, Given]:
+def _from_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Given]:
+    """Read the file that is named, if one is."""
+    where = "--config" if flags.get("config") else CONFIG_VARIABLE
+    path = str(flags.get("config") or environ.get(CONFIG_VARIABLE, ""))
+    if not path:
+        return {}
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise ConfigError("--config", path, f"it cannot be read: {error.strerror}") from None
+        raise ConfigError(where, path, f"it cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("--config", path, f"it is not TOML: {error}") from None
+        raise ConfigError(where, path, f"it is not TOML: {error}") from None
     return {key: _from_key(path, key, value) for key, value in table.items()}
 
 

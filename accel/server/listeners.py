@@ -82,7 +82,7 @@ def close(sockets: Iterable[socket.socket]) -> None:
 
 def unlink(path: str) -> None:
     """Remove a unix socket's path, unless another process answers there."""
-    if not _answers(path):
+    if not answers(path):
         Path(path).unlink(missing_ok=True)
 
 
@@ -180,7 +180,7 @@ def _bind_unix(address: Address, mode: int, mend: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket():
-            if _answers(address.path):
+            if answers(address.path):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             path.unlink(missing_ok=True)
         before = os.umask(~mode & 0o777)
@@ -195,7 +195,7 @@ def _bind_unix(address: Address, mode: int, mend: str) -> socket.socket:
     return _ready(sock)
 
 
-def _answers(path: str) -> bool:
+def answers(path: str) -> bool:
     """Return whether some process listens at this unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

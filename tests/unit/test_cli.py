@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -56,6 +57,20 @@ def test_help_shows_defaults_as_they_are_written(accel: Callable[..., Result]) -
 
 def test_version(accel: Callable[..., Result]) -> None:
     assert accel("--version").output == f"accel {__version__}\n"
+
+
+def test_the_package_runs_as_the_command_does() -> None:
+    command = [sys.executable, "-m", "accel", "--version"]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"accel {__version__}\n"
+
+
+def test_reading_options_loads_nothing_of_the_server_that_runs() -> None:
+    program = "import sys, accel.cli; print({'uvloop', 'accel.proxy', 'accel.server.arbiter'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
 
 
 def test_check_says_what_is_configured_and_starts_nothing(accel: Callable[..., Result]) -> None:

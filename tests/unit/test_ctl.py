@@ -153,10 +153,13 @@ def test_reload_says_whether_it_was_taken(accelctl: Run, control: FakeControl) -
 
 
 def test_nobody_there_names_socket_and_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "shop.sock").touch()
     monkeypatch.setattr(ctl, "admin_socket_path", lambda name: str(tmp_path / f"{name}.sock"))
+    (tmp_path / "dead.sock").touch()
+    with socket.socket(socket.AF_UNIX) as shop:
+        shop.bind(str(tmp_path / "shop.sock"))
+        shop.listen()
 
-    result = CliRunner().invoke(ctl.main, ["stat"])
+        result = CliRunner().invoke(ctl.main, ["stat"])
 
     assert result.exit_code == 1
     assert f"no accel named 'accel' answers at unix:{tmp_path}/accel.sock" in result.output

@@ -124,6 +124,7 @@ def test_what_kubernetes_sets_for_a_service_called_accel_is_left_alone() -> None
         (BACKEND | {"listen": ("none",)}, {}, "--listen", "must listen somewhere"),
         (BACKEND | {"listen": (":8001",)}, {}, "--backend: '127.0.0.1:8001'", "itself listens there"),
         (BACKEND | {"config": "/nowhere.toml"}, {}, "--config: '/nowhere.toml'", "No such file"),
+        (BACKEND, {"ACCEL_CONFIG": "/etc"}, "ACCEL_CONFIG: '/etc'", "Is a directory"),
     ],
 )
 def test_a_refusal_names_source_value_and_what_would_do(
