@@ -81,9 +81,7 @@ def show_size(count: int) -> str:
     return str(count)
 
 
-def at_least(
-    least: int, parse: Callable[[str], int], show: Callable[[int], str] = str
-) -> Callable[[str], int]:
+def at_least(least: int, parse: Callable[[str], int], show: Callable[[int], str] = str) -> Callable[[str], int]:
     """Return `parse` with a lower bound."""
 
     def bounded(text: str) -> int:

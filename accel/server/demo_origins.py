@@ -61,9 +61,7 @@ def _image(port: int) -> str:
 
 TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
 PAGES = {
-    "/": Page(
-        "Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store", _index, "made anew each time"
-    ),
+    "/": Page("Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store", _index, "made anew each time"),
     "/cached": Page(TEXT + "Cache-Control: max-age=60", _stamp, "fresh for a minute"),
     "/uncached": Page(TEXT + "Cache-Control: no-store", _stamp, "never stored"),
     "/slow": Page(
@@ -77,9 +75,7 @@ PAGES = {
         _stamp,
         "stored once with gzip and once without",
     ),
-    "/image.svg": Page(
-        "Content-Type: image/svg+xml\r\nCache-Control: max-age=300", _image, "fresh for five minutes"
-    ),
+    "/image.svg": Page("Content-Type: image/svg+xml\r\nCache-Control: max-age=300", _image, "fresh for five minutes"),
 }
 MISSING = Page(TEXT + "Cache-Control: no-store", lambda port: "nothing here; / lists what there is\n")
 

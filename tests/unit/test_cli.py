@@ -133,9 +133,7 @@ def test_the_exit_code_is_the_arbiters(accel: Callable[..., Result], arbiter: An
     assert accel("-b", "h:80").exit_code == 1
 
 
-def test_the_demo_listens_on_loopback_before_its_own_origins(
-    accel: Callable[..., Result], arbiter: Any
-) -> None:
+def test_the_demo_listens_on_loopback_before_its_own_origins(accel: Callable[..., Result], arbiter: Any) -> None:
     result = accel("--demo")
     config = arbiter.given[0][0]
 

@@ -56,9 +56,7 @@ def test_json_is_what_the_arbiter_said(accelctl: Run, control: FakeControl, comm
     assert json.loads(accelctl(command, "--json").output) == said[command]
 
 
-def test_watch_shows_rates_until_ctrl_c(
-    accelctl: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watch_shows_rates_until_ctrl_c(accelctl: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(100))
     monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
     rounds = iter([500, None])

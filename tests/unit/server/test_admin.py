@@ -204,9 +204,7 @@ async def test_what_is_not_there_and_wrong_methods_are_said(server: admin.AdminS
         (b"GET /stat HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 431),
     ],
 )
-async def test_a_broken_request_is_answered_and_closed(
-    server: admin.AdminServer, data: bytes, status: int
-) -> None:
+async def test_a_broken_request_is_answered_and_closed(server: admin.AdminServer, data: bytes, status: int) -> None:
     assert (await exchange(server.addresses[0], data))[0] == status
 
 
@@ -252,9 +250,7 @@ async def test_what_another_sites_page_can_send_unasked_does_nothing(
     assert (status, control.purged) == (415, [])
 
 
-async def test_json_over_tcp_may_do_what_the_unix_socket_may(
-    server: admin.AdminServer, control: FakeControl
-) -> None:
+async def test_json_over_tcp_may_do_what_the_unix_socket_may(server: admin.AdminServer, control: FakeControl) -> None:
     data = posted("/purge", {"urls": ["http://a/"]}, host="localhost", kind="application/json; charset=utf-8")
 
     status, _, _ = await exchange(server.addresses[1], data)
