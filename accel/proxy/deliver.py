@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from accel.caching.freshness import current_age
@@ -36,6 +37,7 @@ from accel.store.store import Buffer, Record
 if TYPE_CHECKING:
     from accel.proxy.exchange import Exchange
     from accel.proxy.fill import Fill
+    from accel.proxy.streaming import BodyReader
 
 _NOT_MODIFIED, _PARTIAL = index("not_modified"), index("partial")
 _JOINED_BYTES = 16 * 1024
@@ -76,10 +78,21 @@ async def send_fill(exchange: Exchange, fill: Fill, now: float, member: bytes) -
         if _is_not_modified(exchange, entry):
             _send_not_modified(exchange, entry, _tail(exchange, entry, now, member))
             return
-        length = fill.length
-        framing, frame = _framing(exchange, length, entry.stored.status)
+        tail_of = partial(_tail, exchange, entry, now, member)
+        if fill.length is not None:
+            match _asked_ranges(exchange, entry, fill.length):
+                case Refusal.UNSATISFIABLE:
+                    _send_unsatisfied(exchange, fill.length, tail_of())
+                    return
+                case [part]:
+                    _send_part_head(exchange, entry, part, fill.length, tail_of())
+                    await _copy(exchange, partial(_read_part, reader, part), None)
+                    return
+                case _:
+                    pass
+        framing, frame = _framing(exchange, fill.length, entry.stored.status)
         exchange.sent_head(entry.stored.status)
-        exchange.connection.write(entry.head + framing + _tail(exchange, entry, now, member))
+        exchange.connection.write(entry.head + framing + tail_of())
         if not exchange.is_head:
             await _copy(exchange, reader.read, frame)
     finally:
@@ -183,48 +196,75 @@ async def _copy(
         connection.write(LAST_CHUNK)
 
 
-def _send_ranges(exchange: Exchange, entry: Entry, record: Record, tail: bytes) -> bool:
-    """Answer a Range request with 206 or 416; False if the whole is to be sent."""
+def _asked_ranges(exchange: Exchange, entry: Entry, length: int) -> list[ByteRange] | Refusal:
+    """Return the parts that a Range request may get of a stored 200 of `length` bytes (RFC 9110 §14.2)."""
     stored, fields = entry.stored, exchange.request.fields
     value = fields.get(b"range")
     if value is None or stored.status != 200 or exchange.request.method != b"GET":
-        return False
+        return Refusal.IGNORE
     condition = fields.get(b"if-range")
     if condition is not None and not if_range_holds(condition, stored.etag, stored.last_modified, stored.date_at):
-        return False
-    match byte_ranges(value, record.length, exchange.service.limits.ranges):
+        return Refusal.IGNORE
+    return byte_ranges(value, length, exchange.service.limits.ranges)
+
+
+def _send_ranges(exchange: Exchange, entry: Entry, record: Record, tail: bytes) -> bool:
+    """Answer a Range request from the store with 206 or 416; False if the whole is to be sent."""
+    match _asked_ranges(exchange, entry, record.length):
         case Refusal.IGNORE:
             return False
         case Refusal.UNSATISFIABLE:
-            _send_part(exchange, 416, [(b"content-range", unsatisfied_range(record.length))], tail, 0, [])
+            _send_unsatisfied(exchange, record.length, tail)
         case [part]:
-            lines = [*stored.fields.lines, (b"content-range", content_range(part, record.length))]
-            _send_part(exchange, 206, lines, tail, part[1] - part[0], record.slice(*part))
+            _send_part_head(exchange, entry, part, record.length, tail)
+            exchange.body_bytes += part[1] - part[0]
+            exchange.connection.writelines(record.slice(*part))
         case parts:
             _send_multipart(exchange, entry, record, parts, tail)
     return True
 
 
-def _send_multipart(
-    exchange: Exchange, entry: Entry, record: Record, ranges: list[ByteRange], tail: bytes
-) -> None:
+def _send_unsatisfied(exchange: Exchange, length: int, tail: bytes) -> None:
+    lines = [(b"content-range", unsatisfied_range(length))]
+    _send_range_head(exchange, 416, lines, 0, tail)
+
+
+def _send_part_head(exchange: Exchange, entry: Entry, part: ByteRange, length: int, tail: bytes) -> None:
+    lines = [*entry.stored.fields.lines, (b"content-range", content_range(part, length))]
+    _send_range_head(exchange, 206, lines, part[1] - part[0], tail)
+
+
+def _send_multipart(exchange: Exchange, entry: Entry, record: Record, parts: list[ByteRange], tail: bytes) -> None:
     boundary = os.urandom(16).hex().encode()
     content_type = entry.stored.fields.get(b"content-type")
-    multipart = Multipart(ranges, record.length, content_type, boundary)
+    multipart = Multipart(parts, record.length, content_type, boundary)
     lines = [line for line in entry.stored.fields.lines if line[0] != b"content-type"]
     lines.append((b"content-type", b"multipart/byteranges; boundary=" + boundary))
     buffers: list[Buffer] = []
-    for part_head, (start, stop) in zip(multipart.heads, ranges, strict=True):
-        buffers += [part_head, *record.slice(start, stop)]
-    buffers.append(multipart.closing)
-    _send_part(exchange, 206, lines, tail, multipart.content_length, buffers)
+    for part_head, part in zip(multipart.heads, parts, strict=True):
+        buffers += [part_head, *record.slice(*part)]
+    _send_range_head(exchange, 206, lines, multipart.content_length, tail)
+    exchange.body_bytes += multipart.content_length
+    exchange.connection.writelines([*buffers, multipart.closing])
 
 
-def _send_part(
-    exchange: Exchange, status: int, lines: list[Line], tail: bytes, length: int, buffers: list[Buffer]
-) -> None:
+def _send_range_head(exchange: Exchange, status: int, lines: list[Line], length: int, tail: bytes) -> None:
     if status == 206:
         exchange.service.counters[_PARTIAL] += 1
-    head = b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), _VIA_LINE, length, tail)
-    exchange.sent_head(status, length)
-    exchange.connection.writelines([head, *buffers])
+    exchange.sent_head(status)
+    exchange.connection.write(
+        b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), _VIA_LINE, length, tail)
+    )
+
+
+async def _read_part(reader: BodyReader, part: ByteRange) -> bytes:
+    """Return the next piece of a body that lies in `part`, empty behind its end."""
+    while reader.offset < part[1]:
+        offset = reader.offset
+        data = await reader.read()
+        if not data:
+            break
+        piece = data[max(0, part[0] - offset) : part[1] - offset]
+        if piece:
+            return piece
+    return b""

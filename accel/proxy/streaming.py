@@ -188,12 +188,15 @@ class SharedBody:
 class BodyReader:
     """One reader's place in a shared body."""
 
-    __slots__ = ("_body", "_waiter", "position")
+    __slots__ = ("_body", "_waiter", "offset", "position")
 
     def __init__(self, body: SharedBody) -> None:
         self._body = body
         self._waiter: asyncio.Future[None] | None = None
         self.position = 0
+        """Pieces read."""
+        self.offset = 0
+        """Bytes read."""
 
     async def read(self) -> bytes:
         """Return the next piece, empty at the clean end; raises what the fetch failed with."""
@@ -202,6 +205,7 @@ class BodyReader:
             await self._waiter
         if data:
             self.position += 1
+            self.offset += len(data)
             self._body.moved()
         return data
 
