@@ -230,13 +230,15 @@ class ResponseParser:
         if self._chunks is None:
             self.is_stray = True
             return
-        before = self.buffered
+        before, pieces = self.buffered, len(self.pieces)
         try:
             self._chunks.feed_data(data)
         except httptools.HttpParserError as error:
             if not self.complete:
                 raise BadResponse(f"malformed chunks: {error}") from error
             self.is_stray = True
+        if len(self.pieces) > pieces + 1:  # one object a read, however small the chunks
+            self.pieces[pieces:] = [b"".join(self.pieces[pieces:])]
         self._barren_bytes = 0 if self.buffered > before else self._barren_bytes + len(data)
         if self._barren_bytes > self._limits.head_bytes:
             raise BadResponse("chunk extensions or trailers over the limit")

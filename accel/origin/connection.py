@@ -114,6 +114,10 @@ class OriginConnection(asyncio.BufferedProtocol):
         """Whether the exchange that is on, or was last, is not the first."""
         return self._exchanges > 1
 
+    def carries(self, parser: ResponseParser) -> bool:
+        """Tell whether this exchange is still on."""
+        return self._parser is parser
+
     def begin(self, parser: ResponseParser, head: bytes, is_whole: bool) -> None:
         """Begin an exchange by sending the request's head; `is_whole`: there is no body to follow."""
         self._parser = parser
@@ -190,7 +194,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         """
         if self._parser is not parser:
             raise self._failure()
-        self._deadline = None
+        self._cancel_timer()
         rest, parser.rest = parser.rest, b""
         return self._transport, rest
 
@@ -248,9 +252,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         """asyncio: closed. Without a clean end before, no response ends here (RFC 9112 §8)."""
         if self._parser is not None:
             self.fail(self._parser, _cut_short(self._parser))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._cancel_timer()
         self._keeper.connection_ended(self)
 
     def pause_writing(self) -> None:
@@ -285,9 +287,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     async def _wait(self) -> None:
-        """Wait for `_wake`. It clears the waiter, not we: by the time we run, another exchange may wait
-        here.
-        """
+        """Wait for `_wake`, which clears the waiter: when we run, another exchange may be waiting here."""
         self._waiter = self._loop.create_future()
         await self._waiter
 
@@ -316,10 +316,14 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._set_timer(deadline)
 
     def _set_timer(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timer()
         self._timer_due = due
         self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -51,16 +51,16 @@ class Upload:
 
     async def _run(self) -> None:
         try:
-            await (self._send_chunks() if self._body.length == CHUNKED else self._send_sized())
+            if self._body.length == CHUNKED:
+                await self._send_chunks()
+            else:
+                await self._send_sized()
         except asyncio.CancelledError:
             if not self._is_stopped:
                 self._conn.fail(self._parser, ClientGone("request body cancelled"))
             raise
         except Exception as error:  # whatever the source raises, the fetch is to raise
             self._conn.fail(self._parser, error)
-        else:
-            self.is_whole = True
-            self._conn.end_request(self._parser)
 
     async def _send_sized(self) -> None:
         left = self._body.length
@@ -71,15 +71,28 @@ class Upload:
             if len(piece) > left:
                 raise RequestError(400, "request body longer than announced")
             left -= len(piece)
-            self._conn.write(self._parser, piece)
-            await self._conn.drain(self._parser)
+            if not await self._send(piece):
+                return
+        self._end()
 
     async def _send_chunks(self) -> None:
         while piece := await self._read():
-            self._conn.write(self._parser, chunk(piece))
-            await self._conn.drain(self._parser)
+            if not await self._send(chunk(piece)):
+                return
         self._conn.write(self._parser, LAST_CHUNK)
+        self._end()
 
     async def _read(self) -> bytes:
         self.has_read = True
         return await self._body.read()
+
+    async def _send(self, data: bytes) -> bool:
+        """Send and wait until the backend keeps up; False once the exchange is over and the rest not wanted."""
+        self._conn.write(self._parser, data)
+        await self._conn.drain(self._parser)
+        return self._conn.carries(self._parser)
+
+    def _end(self) -> None:
+        if self._conn.carries(self._parser):
+            self.is_whole = True
+            self._conn.end_request(self._parser)

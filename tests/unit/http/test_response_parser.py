@@ -409,6 +409,15 @@ def test_chunk_extensions_and_trailers_that_never_end_are_refused(start: bytes) 
             parser.feed(b"x" * 100)
 
 
+def test_small_chunks_of_one_read_are_kept_as_one_piece() -> None:
+    parser = fed(head(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked"))
+    parser.feed(chunk(b"a") * 1000)
+    parser.feed(chunk(b"b") * 1000 + LAST_CHUNK)
+
+    assert parser.pieces == [b"a" * 1000, b"b" * 1000]
+    assert parser.buffered == 2000
+
+
 def test_trailers_are_dropped() -> None:
     """RFC 9110 §6.5.1."""
     parser = fed(CHUNKS)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from harness import Broken, Pieces, Stalled, Worker, read_all
+from harness import Broken, Pieces, Stalled, Worker, read_all, until
 from scripted_origin import Conversation, Script, ScriptedOrigin, answering, free_port, response
 
 from accel.config import Address, OriginTimeouts
@@ -138,6 +138,31 @@ class TestRequestBody:
 
         assert got.early
         assert len(await read_all(got)) == 1_000_000
+
+    @pytest.mark.parametrize("length", [CHUNKED, 1_000_000])
+    async def test_a_source_is_not_emptied_for_an_exchange_that_is_over(
+        self, origin: ScriptedOrigin, make_worker: MakeWorker, length: int
+    ) -> None:
+        origin.script = answering(response(b"too large"))
+        worker = make_worker(origin)
+
+        class Eager:
+            taken = 0
+
+            def __init__(self) -> None:
+                self.length = length
+
+            async def read(self) -> bytes:
+                self.taken += 1
+                if self.taken == 2:
+                    await until(lambda: worker.board.flights == [0])
+                return b"x" * 100
+
+        source = Eager()
+        got = await worker.fetch(b"POST", source)
+
+        assert got.early
+        assert source.taken <= 2
 
     async def test_an_answer_to_the_last_byte_is_not_early(
         self, origin: ScriptedOrigin, make_worker: MakeWorker
