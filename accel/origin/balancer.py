@@ -112,9 +112,12 @@ class Balancer:
         return tuple([b for b in self.backends if b.row not in exclude and is_available(b.row)])
 
     def _claim(self, row: int) -> bool:
-        self._board.add_in_flight(row, 1)
-        if self._max_connections and self._board.in_flight(row) > self._max_connections:
-            self._board.add_in_flight(row, -1)
+        board, limit = self._board, self._max_connections
+        if limit and board.in_flight(row) >= limit:
+            return False
+        board.add_in_flight(row, 1)
+        if limit and board.in_flight(row) > limit:
+            board.add_in_flight(row, -1)
             return False
         return True
 

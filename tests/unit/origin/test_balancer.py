@@ -155,6 +155,21 @@ def test_max_connections_is_filled_and_never_passed(balance: Balance) -> None:
     assert picker.has_available()
 
 
+def test_two_workers_that_race_for_the_last_place_never_both_keep_it() -> None:
+    class Contended(LocalBoard):
+        def add_in_flight(self, row: int, delta: int) -> None:
+            super().add_in_flight(row, delta)
+            if delta > 0 and self.flights[row] == 2:
+                self.flights[row] += 1  # another worker adds itself between our two looks
+
+    board = Contended(1)
+    picker = balancer(board, [1], max_connections=2)
+
+    assert picker.pick() is not None
+    assert picker.pick() is None
+    assert board.flights == [2]
+
+
 @EVERY_BALANCE
 def test_a_released_place_is_picked_again(balance: Balance) -> None:
     board = LocalBoard(2)
