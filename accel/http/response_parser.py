@@ -86,9 +86,7 @@ class ResponseParser:
             self._feed_body(data)
 
     def feed_eof(self) -> None:
-        """The origin ended the connection cleanly; raises unless that ends the response (RFC 9112 §6.3,
-        §8).
-        """
+        """The origin closed in order; raises unless that ends the response (RFC 9112 §6.3, §8)."""
         if self.complete:
             return
         if not self.started:

@@ -154,9 +154,9 @@ class Origin:
         self._budget.earn()
         attempt = _Attempt(request, self._closes)
         while True:
-            backend = await self._claim(attempt.excluded)
+            backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
             try:
-                conn = await self._connection(backend, attempt)
+                conn = self._check_out(backend, attempt) or await self._connect(backend)
             except ConnectFailed:
                 attempt.excluded |= {backend.row}
                 if not self._may_retry(self._balancer.has_available(attempt.excluded)):
@@ -182,16 +182,19 @@ class Origin:
             self._counters[_NO_BACKEND] += 1
             raise
 
-    async def _connection(self, backend: Backend, attempt: _Attempt) -> OriginConnection:
-        """Return a connection to a claimed backend; gives the claim back if there is none."""
-        pool = self._pools[backend.row]
-        if attempt.may_reuse:
-            conn = pool.check_out(None if attempt.is_repeatable else FRESH_IDLE_S)
-            if conn is not None:
-                self._counters[_REUSES] += 1
-                return conn
+    def _check_out(self, backend: Backend, attempt: _Attempt) -> OriginConnection | None:
+        """Return an idle connection to a claimed backend that this request may use."""
+        if not attempt.may_reuse:
+            return None
+        conn = self._pools[backend.row].check_out(None if attempt.is_repeatable else FRESH_IDLE_S)
+        if conn is not None:
+            self._counters[_REUSES] += 1
+        return conn
+
+    async def _connect(self, backend: Backend) -> OriginConnection:
+        """Return a new connection to a claimed backend; gives the claim back if there is none."""
         try:
-            conn = await pool.connect()
+            conn = await self._pools[backend.row].connect()
         except ConnectFailed as error:
             self._counters[_CONNECT_FAILURES] += 1
             self._board.note_failure(backend.row, error.why)
@@ -204,9 +207,7 @@ class Origin:
         return conn
 
     async def _exchange(self, backend: Backend, conn: OriginConnection, attempt: _Attempt) -> OriginResponse:
-        """Send the request and return the response's head; the connection gives the claim back when it is
-        done.
-        """
+        """Send the request, return the response with its head; the connection gives the claim back."""
         request = attempt.request
         parser = ResponseParser(request.method, request.upgrade, self._limits)
         self._counters[_FETCHES] += 1
@@ -273,9 +274,7 @@ class _Attempt:
 
 
 def _is_keep_alive_race(error: OriginError, conn: OriginConnection) -> bool:
-    """Tell whether the backend only closed an idle connection in the moment when we took it: no fault of
-    its own.
-    """
+    """Tell whether the backend only closed an idle connection just when we took it: no fault of its own."""
     return conn.is_reused and isinstance(error, ClosedUnanswered)
 
 

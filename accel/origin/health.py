@@ -64,16 +64,12 @@ class BackendHealth:
         return self._note_failure(why)
 
     def passive_succeeded(self) -> None:
-        """Note a fetch that went well: it breaks a row of failures, but brings nobody back (probes do
-        that).
-        """
+        """Note a fetch that went well: it breaks a row of failures, but only probes bring anybody back."""
         if self.state is Health.UP:
             self._failed = 0
 
     def ramp(self, now: float) -> int:
-        """Return the permille of its weight that the backend takes: it grows over `slow_start_s` after a
-        return.
-        """
+        """Return the permille of its weight to give: after a return it grows over `slow_start_s`."""
         if self._ramp_from is None:
             return FULL_RAMP
         passed_s = now - self._ramp_from

@@ -38,12 +38,15 @@ class FetchQueue:
     def __len__(self) -> int:
         return len(self._waiters)
 
+    def claim_now(self, exclude: Collection[int] = ()) -> Backend | None:
+        """Claim a place on a backend outside `exclude` if one is free and nobody waits before us."""
+        return None if self._waiters else self._balancer.pick(exclude)
+
     async def claim(self, exclude: Collection[int] = ()) -> Backend:
         """Claim a place on a backend outside `exclude`, waiting for one if need be; raises NoBackend."""
-        if not self._waiters:
-            backend = self._balancer.pick(exclude)
-            if backend is not None:
-                return backend
+        backend = self.claim_now(exclude)
+        if backend is not None:
+            return backend
         if not self._balancer.has_available(exclude):
             raise NoBackend("no backend is up")
         if len(self._waiters) >= self._length:

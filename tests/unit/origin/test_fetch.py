@@ -20,6 +20,7 @@ from accel.errors import (
     RequestError,
 )
 from accel.http.message import CHUNKED
+from accel.origin.fetch import RetryBudget
 
 MakeWorker = Callable[..., Worker]
 
@@ -356,6 +357,17 @@ class TestRetries:
 
         assert worker.count("fetch_retries") == 10
         assert worker.count("fetch_retries_denied") == 5
+
+    def test_a_budget_is_earned_back_by_fetches(self) -> None:
+        budget = RetryBudget(share=0.25, burst=1.0)
+        assert budget.spend()
+        spent = []
+        for _ in range(12):
+            budget.earn()
+            spent.append(budget.spend())
+
+        assert spent.count(True) == 3
+        assert spent[3]
 
     async def test_a_share_of_none_forbids_retries(
         self, origin: ScriptedOrigin, make_worker: MakeWorker
