@@ -267,9 +267,7 @@ class ResponseParser:
             self._keep_piece(data)
 
     def on_message_complete(self) -> None:
-        """llhttp read the last chunk; for heads without a body it says so too, which `_begin_body` decides
-        alone.
-        """
+        """llhttp read the last chunk; of heads without a body it says so too, where `_begin_body` decides."""
         if self._left == CHUNKED and self.head is not None:
             self.complete = True
 

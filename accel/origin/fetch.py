@@ -10,6 +10,7 @@ never exceed `retry_share` of all fetches, so a pool in trouble is not pushed fu
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ FRESH_IDLE_S = 1.0
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
+_OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""No descriptor, no memory, no local port left."""
 _NONE_EXCLUDED: frozenset[int] = frozenset()
 
 _FETCHES = index("fetches")
@@ -197,7 +200,8 @@ class Origin:
             conn = await self._pools[backend.row].connect()
         except ConnectFailed as error:
             self._counters[_CONNECT_FAILURES] += 1
-            self._board.note_failure(backend.row, error.why)
+            if not _is_own_fault(error):
+                self._board.note_failure(backend.row, error.why)
             self._release(backend)
             raise
         except BaseException:
@@ -271,6 +275,11 @@ class _Attempt:
             return False
         self._upload.stop()
         return True
+
+
+def _is_own_fault(error: ConnectFailed) -> bool:
+    """Tell whether this machine could not even try: that says nothing about the backend."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OWN_FAULTS
 
 
 def _is_keep_alive_race(error: OriginError, conn: OriginConnection) -> bool:

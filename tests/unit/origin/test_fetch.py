@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,7 @@ from accel.errors import (
 )
 from accel.http.message import CHUNKED
 from accel.origin.fetch import RetryBudget
+from accel.origin.pool import BackendPool
 
 MakeWorker = Callable[..., Worker]
 
@@ -465,6 +467,25 @@ class TestFailures:
         got = await make_worker(origin, timeouts=timeouts).fetch()
         with pytest.raises(OriginTimeout):
             await read_all(got)
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL])
+    async def test_our_own_want_of_descriptors_or_ports_is_not_the_backends_fault(
+        self,
+        origin: ScriptedOrigin,
+        make_worker: MakeWorker,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+    ) -> None:
+        async def fail(pool: BackendPool) -> None:
+            raise OSError(number, "none left")
+
+        monkeypatch.setattr(BackendPool, "_connect", fail)
+        worker = make_worker(origin)
+        with pytest.raises(ConnectFailed, match="none left"):
+            await worker.fetch()
+
+        assert worker.board.failures == [[]]
+        assert worker.count("fetch_connect_failures") == 1
 
     async def test_an_error_status_is_a_good_response(
         self, origin: ScriptedOrigin, make_worker: MakeWorker
