@@ -62,11 +62,10 @@ def _asked(spec: bytes, length: int) -> ByteRange | None:
         suffix = int(match["suffix"])
         # The last bytes of nothing are satisfiable, yet no Content-Range can express them: the whole can.
         return None if suffix and not length else (max(0, length - suffix), length)
-    first = int(match["first"])
-    last = length - 1 if match["last"] is None else int(match["last"])
-    if match["last"] is not None and last < first:
-        return None
-    return first, max(first, min(last + 1, length))
+    first, last = int(match["first"]), match["last"]
+    if last is None:
+        return first, max(first, length)
+    return (first, max(first, min(int(last) + 1, length))) if first <= int(last) else None
 
 
 def _coalesced(ranges: Sequence[ByteRange]) -> list[ByteRange]:

@@ -47,11 +47,15 @@ def _read(value: bytes) -> Directives | None:
     return None
 
 
+_FIELD_LISTS = frozenset({b"no-cache", b"private"})
+"""The directives whose value is a String, of field names; any other's is an Integer (RFC 9213 §2.1)."""
+
+
 def _argument(member: re.Match[bytes]) -> bytes | None:
-    """Return an Integer or a String as Cache-Control gives it, None for true, `b""` for any other type."""
+    """Return a value as Cache-Control would give it: None for true, and `b""` if it is of the wrong type."""
     value: bytes | None = member["value"]
     if value is None or value == b"?1":
         return None if member["list"] is None else b""
-    if value.startswith(b'"'):
-        return re.sub(rb"\\(.)", rb"\1", value[1:-1])
+    if member["key"] in _FIELD_LISTS:
+        return re.sub(rb"\\(.)", rb"\1", value[1:-1]) if value.startswith(b'"') else b""
     return value if value.isdigit() else b""

@@ -51,6 +51,7 @@ CC, CDN, EXPIRES, DATE = b"cache-control", b"cdn-cache-control", b"expires", b"d
         ([(CDN, b"max-age=5"), (CC, b"s-maxage=60")], 5, LifetimeSource.CDN_CACHE_CONTROL),
         ([(CDN, b"max-age=5, s-maxage=7")], 7, LifetimeSource.CDN_CACHE_CONTROL),
         ([(CDN, b"max-age=1.5"), (CC, b"max-age=60")], 0, LifetimeSource.CDN_CACHE_CONTROL),
+        ([(CDN, b'max-age="5"'), (CC, b"max-age=60")], 0, LifetimeSource.CDN_CACHE_CONTROL),
         ([(CDN, b"none"), (CC, b"max-age=60"), (EXPIRES, date(10))], 0, LifetimeSource.NONE),
         ([(CDN, b"max-age = 5"), (CC, b"max-age=60")], 60, LifetimeSource.MAX_AGE),
         ([(CDN, b""), (CC, b"max-age=60")], 60, LifetimeSource.MAX_AGE),
@@ -123,6 +124,16 @@ def test_staleness_is_allowed_only_where_nothing_forbids_it(value: bytes, expect
 def test_no_cache_covers_all_unless_it_lists_fields_that_can_be_left_out(value: bytes, no_cache: bool) -> None:
     """RFC 9111 §5.2.2.4."""
     assert terms(response((CC, value)), OFF, NOW).no_cache is no_cache
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [(LifetimeSource.MAX_AGE, True), (LifetimeSource.POLICY, True), (LifetimeSource.HEURISTIC, False)],
+)
+def test_a_guess_is_not_explicit(source: LifetimeSource, expected: bool) -> None:
+    """RFC 9111 §4.2.2."""
+    assert Terms(source=source).is_explicit is expected
+    assert not Terms().is_explicit
 
 
 def test_immutable_is_noted() -> None:

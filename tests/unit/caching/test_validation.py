@@ -33,6 +33,12 @@ def test_every_validator_is_asked_with() -> None:
     assert can_validate(both)
 
 
+@pytest.mark.parametrize("validator", [(b"etag", b'"a"'), (b"last-modified", OLD)])
+def test_one_validator_is_enough_to_ask(validator: Line) -> None:
+    assert can_validate(stored(validator))
+    assert len(conditional_fields(stored(validator))) == 1
+
+
 def test_without_a_well_formed_validator_there_is_nothing_to_ask_with() -> None:
     bare = stored((b"etag", b"a"), (b"last-modified", b"0"))
     assert conditional_fields(bare) == []
