@@ -81,6 +81,7 @@ def test_tokens(value: bytes, expected: bool) -> None:
         (b"2147483648", GREATEST_DELTA_S),
         (b"9" * 5000, GREATEST_DELTA_S),
         (b"0" * 5000 + b"5", 5),
+        (b"1000000000", 1_000_000_000),
         (b"10000000000", GREATEST_DELTA_S),
         (b"", None),
         (b"-1", None),
