@@ -31,6 +31,7 @@ from accel.http.writer import LAST_CHUNK, chunk, field_lines, status_line
 from accel.origin.fetch import OriginResponse
 from accel.proxy.cache import Entry
 from accel.proxy.origin_view import VIA
+from accel.proxy.outcome import Outcome
 from accel.stats.counters import index
 from accel.store.store import Buffer, Record
 
@@ -138,9 +139,13 @@ def passed_lines(head: Response) -> list[Line]:
 
 
 def _tail(exchange: Exchange, entry: Entry, now: float, member: bytes) -> bytes:
-    """Return the lines that differ from one answer to the next, and the empty line."""
+    """Return the lines that differ from one answer to the next, and the empty line.
+
+    An answer that the origin has just made or validated has no Age (RFC 9111 §5.1), unless it came with one.
+    """
     age = int(current_age(entry.stored, now))
-    return b"Age: %d\r\nCache-Status: %b\r\n%b\r\n" % (age, member, exchange.decide_keep())
+    age_line = b"" if exchange.outcome is Outcome.MISS and not age else b"Age: %d\r\n" % age
+    return b"%bCache-Status: %b\r\n%b\r\n" % (age_line, member, exchange.decide_keep())
 
 
 def _is_not_modified(exchange: Exchange, entry: Entry) -> bool:
