@@ -140,7 +140,7 @@ class Worker:
     def _make_origin(self) -> Origin:
         config = self._config
         window = config.limits.window_bytes
-        return Origin(config.origin, self._rows, self._board, self._board.counters, window)
+        return Origin(config.origin, self._rows, self._board, self._board.counters, window, config.limits)
 
     def _make_service(self) -> Service:
         config = self._config
