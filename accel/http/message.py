@@ -96,9 +96,9 @@ class Request:
     target: bytes
     """Origin form: path and query, exact bytes; `b"*"` for OPTIONS."""
     authority: bytes = b""
-    """What Host said (or an absolute-form target's authority): goes to the origin as Host."""
+    """What Host said (or an absolute-form target's authority)."""
     host: bytes = b""
-    """`authority` in key form: lower case, without default port and trailing dot."""
+    """`authority` in key form: lower case, without default port and trailing dot; what the origin gets as Host."""
     minor: int = 1
     """HTTP/1.minor: 0 or 1."""
     fields: Fields = field(default_factory=Fields)

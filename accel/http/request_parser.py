@@ -103,16 +103,23 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Parse `data`, calling the sink; raises RequestError, after which this parser is done."""
+        while data:
+            data = self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parse up to where llhttp stops because of an Upgrade; return what is behind that."""
         if self.after_upgrade is not None:
             self.after_upgrade += data
-            return
+            return b""
         if self._is_last:
-            return
+            return b""
         began_in_head, began_in_body, body_bytes = self._in_head, self._in_body, self._body_bytes
+        request = self._request
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._leave_or_resume(data[upgrade.args[0] :])
+            self._leave_or_resume()
+            return data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as error:
             raise self._cause(error) from error
         except httptools.HttpParserInvalidMethodError as error:
@@ -122,8 +129,9 @@ class RequestParser:
                 raise self._refusal(error) from error
         if self._in_head and began_in_head:
             self._count_head(len(data))
-        elif self._in_body and began_in_body:
+        elif self._in_body and began_in_body and self._request is request:
             self._count_framing(len(data) - (self._body_bytes - body_bytes))
+        return b""
 
     # What llhttp calls.
 
@@ -262,9 +270,8 @@ class RequestParser:
 
     # What follows a request with Upgrade, and errors.
 
-    def _leave_or_resume(self, rest: bytes) -> None:
+    def _leave_or_resume(self) -> None:
         if self.after_upgrade is not None:
-            self.after_upgrade += rest
             return
         request = self._request
         assert request is not None
@@ -277,8 +284,6 @@ class RequestParser:
                 else b"Content-Length: %d" % request.body_length
             )
             self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-        if rest:
-            self.feed(rest)
 
     def _cause(self, error: httptools.HttpParserCallbackError) -> Exception:
         """Return what our own callback raised inside llhttp."""

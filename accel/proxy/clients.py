@@ -22,13 +22,15 @@ _CONNECTIONS, _REFUSED, _EVICTED = (
     index("connections_evicted"),
 )
 _BAD_REQUESTS = index("bad_requests")
-_REFUSALS = {
+_REFUSALS: dict[int, int | None] = {
     405: index("method_refused"),
+    408: None,
     413: index("body_too_large"),
     414: index("target_too_long"),
     417: index("expectation_refused"),
     431: index("head_too_large"),
     501: index("method_refused"),
+    503: None,
     505: index("version_refused"),
 }
 _CROWDED = 0.75
@@ -77,9 +79,10 @@ class Clients:
             self._note_empty()
 
     def note_refusal(self, error: RequestError) -> None:
-        """Count a message that may not be acted on (a 408 was counted by the clock that ran out)."""
-        if error.status != 408:
-            self.counters[_REFUSALS.get(error.status, _BAD_REQUESTS)] += 1
+        """Count a message that may not be acted on (408 and 503 were counted where they were decided)."""
+        counter = _REFUSALS.get(error.status, _BAD_REQUESTS)
+        if counter is not None:
+            self.counters[counter] += 1
 
     def idle_s(self) -> float:
         """Return how long a connection may wait for its next request."""

@@ -2,7 +2,8 @@
 
 Owns the transport and the parser; knows no caching and no origin. Invariants: one exchange at a time writes, the ones
 behind it wait in order and reading is paused meanwhile (so what is held for a pipelining client is one read at most);
-after an error nothing more is read as a request: answer, linger, close (RFC 9112 §9.6).
+none begins while the client leaves more than a window of answers unread; after an answer that says close nothing more
+is read as a request: linger until the client has read it, then close (RFC 9112 §9.6).
 
 Limits are not timers: the worker calls `check(now)` on every connection a few times a second.
 """
@@ -137,17 +138,21 @@ class ClientConnection(asyncio.Protocol):
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
+        if self.phase is Phase.BUSY and self._current is None:
+            self._start_waiting()
 
     # What the parser calls.
 
     def request_begun(self, request: Request) -> None:
+        if self.phase is Phase.LINGER:
+            return
         exchange = Exchange(self, self._clients.service, request, self._flow)
         self._exchanges += 1
         if request.body_length:
             self._receiving = exchange
             self._body_began_at = self._last_read_at
             self._body_bytes_then = 0
-        if self._current is None:
+        if self.phase is not Phase.BUSY:
             self._start(exchange)
         else:
             self._waiting.append(exchange)
@@ -193,7 +198,7 @@ class ClientConnection(asyncio.Protocol):
             request.keep_alive
             and body_ended
             and not self._clients.is_stopping
-            and (limit is None or self._exchanges < limit)
+            and (limit is None or self._exchanges - len(self._waiting) < limit)
         )
 
     def finished(self, exchange: Exchange, keep: bool) -> None:
@@ -227,8 +232,8 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no exchange has begun since the last one ended."""
-        return self.phase is Phase.IDLE
+        """Whether no exchange has begun since the last one ended, and its answer has been read."""
+        return self.phase is Phase.IDLE and not self.transport.get_write_buffer_size()
 
     def check(self, now: float) -> None:
         """Hold the client to its time limits; `now` is monotonic, s."""
@@ -236,7 +241,9 @@ class ClientConnection(asyncio.Protocol):
         waited = now - self.since
         match self.phase:
             case Phase.IDLE:
-                if waited > self._clients.idle_s():
+                if self.transport.get_write_buffer_size():
+                    self.since = now  # it is still reading the last answer
+                elif waited > self._clients.idle_s():
                     self._time_out(_IDLE_TIMEOUTS)
             case Phase.HEAD:
                 if waited > timeouts.head_s:
@@ -268,13 +275,20 @@ class ClientConnection(asyncio.Protocol):
         exchange.start()
 
     def _start_waiting(self) -> None:
-        """Begin the exchanges behind the one that ended, in a loop: hits end within `_start`."""
+        """Begin the exchanges behind the one that ended, in a loop: hits end within `_start`.
+
+        While the client leaves too much unread, they wait and nothing is read: `resume_writing` goes on.
+        """
         self._is_starting = True
-        while self._waiting and self._current is None:
+        while self._waiting and self._current is None and self._writable is None:
             self._start(self._waiting.popleft())
         self._is_starting = False
-        if self._current is None and self.phase is Phase.BUSY:
+        if self._current is not None or self.phase is not Phase.BUSY:
+            return
+        if self._writable is None:
             self._await_request()
+        else:
+            self._pause_reading()
 
     def _await_request(self) -> None:
         self._enter(Phase.HEAD if self.parser.in_head else Phase.IDLE)
@@ -286,6 +300,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: RequestError) -> None:
         """Answer a message that may not be acted on, once the exchanges before it have been answered."""
+        if self.phase is Phase.LINGER:
+            return
         self._clients.note_refusal(error)
         if self._receiving is not None:
             # Its exchange answers, if it has not yet; whoever reads the body gets the error.
@@ -301,15 +317,12 @@ class ClientConnection(asyncio.Protocol):
         self._start(self._current)
 
     def _close_politely(self) -> None:
-        """Close so that the last answer arrives even if the client is still sending (RFC 9112 §9.6)."""
+        """Close so that the last answer arrives whatever the client is sending or about to send (RFC 9112 §9.6)."""
         self._waiting.clear()
-        if self.parser.in_body or self.parser.in_head or self._paused_reading:
-            self._enter(Phase.LINGER)
-            self._resume_reading()
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-        else:
-            self.transport.close()
+        self._enter(Phase.LINGER)
+        self._resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _time_out(self, counter: int) -> None:
         self._clients.counters[counter] += 1

@@ -230,7 +230,11 @@ def _send_ranges(exchange: Exchange, entry: Entry, record: Record, tail: bytes) 
 
 
 def _send_unsatisfied(exchange: Exchange, length: int, tail: bytes) -> None:
-    lines = [(b"content-range", unsatisfied_range(length))]
+    lines = [
+        (b"date", exchange.date()),
+        (b"cache-control", b"no-store"),
+        (b"content-range", unsatisfied_range(length)),
+    ]
     _send_range_head(exchange, 416, lines, 0, tail)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeVarTuple, assert_never
 
 from accel.caching.reuse import Reuse, judge, only_if_cached
 from accel.caching.storing import is_shareable
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from accel.proxy.service import Service
 
 _REQUESTS, _ABORTS, _HITS_STALE = index("requests"), index("client_aborts"), index("hits_stale")
+_EXPECTATIONS = index("expectation_refused")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_Rest = TypeVarTuple("_Rest")
 _UNREADABLE = Request(method=b"-", target=b"-")
 """Stands in the log for a request that could not be read."""
 
@@ -94,6 +96,7 @@ class Exchange:
         verdict = self.service.policy.request(self.request, self.client_ip)
         expectation = self.request.fields.get(b"expect")
         if expectation is not None and not self._meet(expectation):
+            self.service.counters[_EXPECTATIONS] += 1
             self.fail(417)
             return
         self._take(verdict)
@@ -129,18 +132,21 @@ class Exchange:
             case Action.LOOKUP:
                 self._look_up()
             case Action.PASS:
-                self._go(forward.passed(self, verdict.forward), Outcome.PASS)
+                self._go(Outcome.PASS, forward.passed, verdict.forward)
             case Action.PIPE:
-                self._go(forward.piped(self), Outcome.PASS)
+                self._go(Outcome.PASS, forward.piped)
             case Action.PURGE:
-                self._go(forward.purged(self), Outcome.SYNTHETIC)
+                self._go(Outcome.SYNTHETIC, forward.purged)
             case Action.DENY:
                 self.answer(synth.error(verdict.status, self.date()), Outcome.SYNTHETIC)
             case _:
                 assert_never(verdict.action)
 
     def _look_up(self) -> None:
-        now = self.started_at
+        if b"if-match" in self.request.fields or b"if-unmodified-since" in self.request.fields:
+            self._go(Outcome.PASS, forward.passed, Forward.REQUEST)  # the origin's to judge (RFC 9110 §13.2.1)
+            return
+        now = self.service.now()
         found = self.service.cache.find(self.request, now)
         if found.entry is None:
             self._miss(found, found.missing)
@@ -170,15 +176,17 @@ class Exchange:
         if only_if_cached(self.request.fields):
             self.answer(synth.only_if_cached(self.date()), Outcome.ERROR)
         else:
-            self._go(forward.missed(self, found, reason), Outcome.MISS)
+            self._go(Outcome.MISS, forward.missed, found, reason)
 
-    def _go(self, way: Coroutine[None, None, None], outcome: Outcome) -> None:
+    def _go(
+        self, outcome: Outcome, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest
+    ) -> None:
         self.outcome = outcome
-        self._task = asyncio.get_running_loop().create_task(self._run(way))
+        self._task = asyncio.get_running_loop().create_task(self._run(way, *rest))
 
-    async def _run(self, way: Coroutine[None, None, None]) -> None:
+    async def _run(self, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest) -> None:
         try:
-            await way
+            await way(self, *rest)
         except ClientGone:
             self.client_gone()
         except RequestError as error:

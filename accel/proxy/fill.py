@@ -24,19 +24,28 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from accel.caching.freshness import terms
+from accel.caching.freshness import Terms, terms
 from accel.caching.reuse import may_serve_on_error
 from accel.caching.storing import Storing, decide, stored_response
-from accel.caching.validation import freshened
+from accel.caching.validation import confirms, freshened
 from accel.errors import OriginError
-from accel.http.message import Request
+from accel.http.message import Request, Response
 from accel.origin.fetch import OriginRequest, OriginResponse
 from accel.proxy.cache import Entry, Filling, Found
+from accel.proxy.origin_view import CONDITIONS
 from accel.proxy.streaming import SharedBody
 from accel.store.store import Record
 
 if TYPE_CHECKING:
     from accel.proxy.service import Service
+
+
+_ERRORS = frozenset({500, 502, 503, 504})
+"""What a stale response may stand in for (RFC 5861 §4)."""
+_OF_THE_REQUEST = frozenset(
+    {Storing.STORE, Storing.METHOD, Storing.RANGE, Storing.REQUEST_NO_STORE, Storing.AUTHORIZATION}
+)
+"""Outcomes that say nothing against the response itself: another request's answer may well be stored."""
 
 
 class Ending(Enum):
@@ -131,6 +140,7 @@ class Fill:
         finally:
             self._on_end(self)
             self._settle(Ending.FAILED)
+            self.body.fail(self.error)  # of no effect unless a defect or a cancellation left its readers waiting
 
     def _fail(self, error: OriginError) -> None:
         self.error = error
@@ -156,14 +166,22 @@ class Fill:
             raise
 
     async def _use(self, response: OriginResponse, request_at: float, response_at: float) -> None:
-        if response.head.status == 304 and self._found.entry is not None:
+        entry = self._found.entry
+        if response.head.status == 304 and entry is not None:
             response.close()
-            self._validated(self._found.entry, response, request_at, response_at)
-        elif response.head.status >= 500 and self._may_stay_stale(response_at):
+            if not self._is_validated(entry, response.head, request_at, response_at):
+                await self._fetch_unconditionally()
+        elif response.head.status in _ERRORS and self._may_stay_stale(response_at):
             response.close()
             self._fail(OriginError(f"origin answered {response.head.status} to a validation"))
         else:
             await self._store_or_hand_over(response, request_at, response_at)
+
+    async def _fetch_unconditionally(self) -> None:
+        """The 304 did not make what is stored usable (RFC 9111 §4.3.3, §4.3.4): ask for the whole."""
+        self._origin_request.fields = self._origin_request.fields.without(CONDITIONS)
+        self._found = self._found.without_entry()
+        await self._fetch()
 
     def _may_stay_stale(self, now: float) -> bool:
         entry = self._found.entry
@@ -171,24 +189,33 @@ class Fill:
             return False
         return may_serve_on_error(entry.stored, self._request.fields, now, self._service.caching)
 
-    def _validated(self, entry: Entry, response: OriginResponse, request_at: float, response_at: float) -> None:
-        record = self._found.record
+    def _is_validated(self, entry: Entry, head: Response, request_at: float, response_at: float) -> bool:
+        """Renew what is stored by a 304; False if that is about something else, or forbids to store it longer."""
+        record, caching = self._found.record, self._service.caching
         assert record is not None
-        stored = freshened(
-            entry.stored, response.head, request_at, response_at, self._service.caching, self.number
-        )
+        if not confirms(entry.stored, head):
+            return False
+        stored = freshened(entry.stored, head, request_at, response_at, caching, self.number)
+        renewed = Response(stored.status, stored.reason, stored.fields)
+        if decide(self._request, renewed, stored.terms, caching) not in _OF_THE_REQUEST:
+            return False
         self.entry, self.record = self._service.cache.freshen(self._found.primary, record, stored)
         self._settle(Ending.VALIDATED)
+        return True
 
     async def _store_or_hand_over(self, response: OriginResponse, request_at: float, response_at: float) -> None:
-        filling = self._begin_storing(response, request_at, response_at)
+        granted = self._granted(response.head, response_at)
+        storing = decide(self._request, response.head, granted, self._service.caching)
+        filling = None
+        if storing is Storing.STORE:
+            filling = self._begin_storing(response.head, granted, request_at, response_at)
         if filling is not None:
             self.entry, self.key = filling.entry, filling.key
             self.length = response.head.body_length if response.head.body_length >= 0 else None
             self._settle(Ending.STREAMING)
             await self._copy(response, filling)
             return
-        if self._may_mark and (response.head.status < 500 or self._found.entry is None):
+        if self._says_something_lasting(storing, response.head.status):
             self._service.cache.mark(self._found, response_at + self._service.caching.pass_memory_s, self.number)
         if self._is_abandoned:
             response.close()
@@ -196,15 +223,22 @@ class Fill:
             self._response = response
         self._settle(Ending.UNCACHEABLE)
 
-    def _begin_storing(self, response: OriginResponse, request_at: float, response_at: float) -> Filling | None:
-        service, head = self._service, response.head
-        stated = terms(head, service.caching, response_at)
-        granted = service.policy.response(self._request, head, stated)
-        if decide(self._request, head, granted, service.caching) is not Storing.STORE:
-            return None
+    def _granted(self, head: Response, response_at: float) -> Terms:
+        service = self._service
+        return service.policy.response(self._request, head, terms(head, service.caching, response_at))
+
+    def _begin_storing(
+        self, head: Response, granted: Terms, request_at: float, response_at: float
+    ) -> Filling | None:
         stored = stored_response(head, granted, request_at, response_at, self.number)
         length = head.body_length if head.body_length >= 0 else None
-        return service.cache.begin(self._request, self._found.primary, stored, length)
+        return self._service.cache.begin(self._request, self._found.primary, stored, length)
+
+    def _says_something_lasting(self, storing: Storing, status: int) -> bool:
+        """Whether later requests will not be answered from the store either: no client may bring that about."""
+        if not self._may_mark or (storing in _OF_THE_REQUEST and storing is not Storing.STORE):
+            return False
+        return status < 500 or self._found.entry is None
 
     async def _copy(self, response: OriginResponse, filling: Filling) -> None:
         """Read the body into the store and to the readers; what no longer fits goes to the readers alone."""

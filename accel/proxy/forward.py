@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from accel.proxy.service import Service
 
 _COLLAPSED, _VALIDATED, _REFRESHES = index("collapsed"), index("hits_validated"), index("refreshes")
-_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"})
-_UNSHARED = (b"authorization", b"if-match", b"if-unmodified-since")
-"""Requests with these are fetched alone: the answer is for this client, or is judged by the origin."""
 
 
 class Next(Enum):
@@ -82,7 +79,8 @@ async def purged(exchange: Exchange) -> None:
 async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
     """Fetch for the cache, together with whoever wants the same, and answer."""
     request, service = exchange.request, exchange.service
-    if request.method != b"GET" or found.is_marked or any(name in request.fields for name in _UNSHARED):
+    is_unshared = exchange.body is not None or b"authorization" in request.fields
+    if request.method != b"GET" or found.is_marked or is_unshared:
         await _miss_alone(exchange, found, reason)
         return
     for may_fail in (True, False):
@@ -114,7 +112,7 @@ async def _answered(
             case Ending.UNCACHEABLE:
                 return await _answer_claimed(exchange, fill, reason)
             case Ending.FAILED:
-                if _served_stale(exchange, found):
+                if _served_stale(exchange, found, reason, fill.status):
                     return Next.NOTHING
                 if may_fail:
                     return Next.AGAIN
@@ -158,14 +156,16 @@ async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Ne
     return Next.NOTHING
 
 
-def _served_stale(exchange: Exchange, found: Found) -> bool:
+def _served_stale(exchange: Exchange, found: Found, reason: Forward, status: int | None) -> bool:
+    """Answer with what is stored though the forward failed, if that is allowed (RFC 5861 §4)."""
     service, now = exchange.service, exchange.service.now()
     if found.entry is None or found.record is None or service.cache.is_covered(found.primary, found.entry.number):
         return False
     if not may_serve_on_error(found.entry.stored, exchange.request.fields, now, service.caching):
         return False
     exchange.outcome = Outcome.STALE
-    deliver.send_hit(exchange, found.entry, found.record, now)
+    member = cache_status.forward(reason, status=status, ttl_s=remaining_s(found.entry.stored, now))
+    deliver.send_stored(exchange, found.entry, found.record, now, member)
     exchange.finish()
     return True
 
@@ -173,7 +173,7 @@ def _served_stale(exchange: Exchange, found: Found) -> bool:
 async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None:
     """Fetch for this request alone, as the client asked it; store what may be stored."""
     request, service = exchange.request, exchange.service
-    if request.method == b"GET" and not exchange.body:
+    if request.method == b"GET" and exchange.body is None:
         fill = Fill(service, found.without_entry(), request, origin_request(request, exchange.client_ip), exchange)
         fill.start(lambda ended: None)
         if await _answered(exchange, found, fill, True, False, reason) is not Next.NOTHING:
@@ -208,8 +208,6 @@ async def _fetch(exchange: Exchange) -> OriginResponse:
 
 async def _invalidate(exchange: Exchange, response: OriginResponse) -> None:
     """After a successful unsafe method nothing that was stored for its targets is served (RFC 9111 §4.4)."""
-    if exchange.request.method in _SAFE:
-        return
     keys = tuple(primary_key(host, target) for host, target in targets(exchange.request, response.head))
     if not keys:
         return

@@ -6,6 +6,8 @@ trust these fields, and an unkeyed one cannot poison a stored response (RFC 9110
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from accel.http.fields import hop_by_hop
 from accel.http.message import Fields, Line, Request
 from accel.origin.fetch import BodySource, OriginRequest
@@ -18,13 +20,7 @@ _POISON = frozenset(
         b"forwarded",
         b"http2-settings",
         b"proxy",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-scheme",
-        b"x-forwarded-server",
+        b"x-forwarded",
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
@@ -36,6 +32,8 @@ _POISON = frozenset(
         b"transfer-encoding",
     }
 )
+_FORWARDED_PREFIX = b"x-forwarded-"
+
 CONDITIONS = frozenset(
     {b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"if-range", b"range"}
 )
@@ -50,18 +48,18 @@ def origin_request(
     conditions: list[Line] | None = None,
 ) -> OriginRequest:
     """Return what is sent on; `whole` drops the client's conditions, `conditions` are our own for a validation."""
-    drop = hop_by_hop(request.fields.get(b"connection")) | _POISON
+    drop = hop_by_hop(request.fields.get(b"connection"))
     if whole:
         drop |= CONDITIONS
-    lines = [(b"host", request.authority)]
-    lines += [line for line in request.fields.lines if line[0] not in drop]
+    lines = [(b"host", request.host)]
+    lines += [line for line in request.fields.lines if line[0] not in drop and not _is_poison(line[0])]
     lines += conditions or ()
     lines.append((b"via", VIA))
     if client_ip:
         lines.append((b"x-forwarded-for", client_ip.encode()))
     lines.append((b"x-forwarded-proto", b"http"))
-    if request.authority:
-        lines.append((b"x-forwarded-host", request.authority))
+    if request.host:
+        lines.append((b"x-forwarded-host", request.host))
     return OriginRequest(
         method=request.method,
         target=request.target,
@@ -69,3 +67,10 @@ def origin_request(
         body=body,
         upgrade=request.upgrade,
     )
+
+
+@lru_cache(maxsize=1024)
+def _is_poison(name: bytes) -> bool:
+    """Whether a field is ours to write or nobody's; CGI and WSGI origins read `_` in a name as `-`."""
+    name = name.replace(b"_", b"-")
+    return name in _POISON or name.startswith(_FORWARDED_PREFIX)

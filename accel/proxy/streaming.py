@@ -130,7 +130,9 @@ class SharedBody:
         self._wake_readers()
 
     def fail(self, error: Exception) -> None:
-        """The body will never be complete; readers get `error` after what did arrive."""
+        """The body will never be complete; readers get `error` after what did arrive. The first ending counts."""
+        if self._ended or self._error is not None:
+            return
         self._error = error
         self._wake_readers()
 

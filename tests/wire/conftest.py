@@ -1,0 +1,29 @@
+"""One scene a test, checked at its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from wire_scene import Scene
+
+
+@pytest.fixture
+async def make_scene() -> AsyncIterator[Callable[..., Scene]]:
+    """Return a maker of scenes, each checked when the test is over."""
+    scenes: list[Scene] = []
+
+    def make(**options: Any) -> Scene:
+        scenes.append(Scene(**options))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        await scene.end()
+
+
+@pytest.fixture
+async def scene(make_scene: Callable[..., Scene]) -> Scene:
+    """Return a scene with all defaults."""
+    return make_scene()

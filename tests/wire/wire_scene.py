@@ -1,0 +1,233 @@
+"""A worker's client protocol in memory: bytes in, bytes out, what the origin saw, on a clock that tests turn.
+
+Everything between the socket and the origin's connection is real: the parser, the policy, the cache and its store,
+the exchanges. `Scene.end` holds for every scene what must hold after any: all that was begun has ended, every
+response of an origin was closed, no store writer is left, and each request was counted once, under one outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from answers import Answer, read_answers
+from fake_transport import FakeTransport
+from memory_origin import Call, MemoryOrigin
+
+from accel.config import LOOPBACK, CachingOptions, ClientTimeouts, Limits
+from accel.errors import OriginError
+from accel.origin.fetch import Origin
+from accel.policy.default import DefaultPolicy
+from accel.proxy.cache import Cache
+from accel.proxy.clients import Clients
+from accel.proxy.connection import ClientConnection
+from accel.proxy.fill import Flights
+from accel.proxy.service import Receipt, Service
+from accel.stats.access_log import LogRecord
+from accel.stats.counters import index, private_row
+from accel.store.private import PrivateStore
+
+NOW = 1_700_000_000.0
+"""Tue, 14 Nov 2023 22:13:20 GMT: when every scene begins."""
+_TURNS = 40
+_OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
+
+
+class Numbers:
+    """Invalidation numbers of one process. Serves as `proxy.cache.Numbers` and as an `Invalidator`."""
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._purged: dict[bytes, int] = {}
+        self.cache: Cache
+
+    def sequence(self) -> int:
+        """The latest number."""
+        return self._sequence
+
+    def purged_number(self, key: bytes) -> int:
+        """The latest number that covers `key`."""
+        return self._purged.get(key, 0)
+
+    async def invalidate(self, keys: tuple[bytes, ...], counted: bool) -> Receipt:
+        """As `Invalidator.invalidate`, for one worker; the answer takes a turn of the loop."""
+        for key in keys:
+            self._sequence += 1
+            self._purged[key] = self._sequence
+        dropped = sum(self.cache.drop(key) for key in keys)
+        await asyncio.sleep(0)
+        return Receipt(dropped, 1, 1)
+
+
+class MemoryLog:
+    """An access log that keeps its records."""
+
+    def __init__(self) -> None:
+        self.records: list[LogRecord] = []
+
+    def write(self, record: LogRecord) -> None:
+        """Take one record."""
+        self.records.append(record)
+
+
+class Client:
+    """One client: what it sends and what it got."""
+
+    def __init__(self, clients: Clients, peer: str) -> None:
+        self.connection = ClientConnection(clients)
+        self.transport = FakeTransport(self.connection, peer)
+        self.methods: list[bytes] = []
+        self._seen = 0
+        self.connection.connection_made(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.transport.receive(data)
+
+    def ask(self, target: str = "/", method: str = "GET", version: str = "1.1", body: bytes = b"", **fields: str) -> None:
+        """Send one request; names have `_` for `-`, and Host is there unless given."""
+        self.send(self.request(target, method, version, body, **fields))
+
+    def request(
+        self, target: str = "/", method: str = "GET", version: str = "1.1", body: bytes = b"", **fields: str
+    ) -> bytes:
+        """Return one request's bytes, whose answer is read as that of its method."""
+        self.methods.append(method.encode())
+        named = {"host": "example.org"} | {name.replace("_", "-"): value for name, value in fields.items()}
+        if body and "transfer-encoding" not in named:
+            named["content-length"] = str(len(body))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+        return f"{method} {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1") + body
+
+    @property
+    def received(self) -> bytes:
+        """All bytes so far."""
+        return bytes(self.transport.sent)
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All responses so far."""
+        has_ended = self.transport.has_eof and not self.transport.is_cut
+        return list(read_answers(self.received, self.methods, has_ended))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is kept."""
+        return not self.transport.has_eof and not self.transport.is_lost
+
+
+class Scene:
+    """One worker between its clients and its origins."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        timeouts: ClientTimeouts | None = None,
+        caching: CachingOptions | None = None,
+        connections: int = 1000,
+        memory_bytes: int = 64 << 20,
+        max_body_bytes: int | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self.now, self.mono = NOW, 1000.0
+        self.counters = private_row()
+        self.origin = MemoryOrigin()
+        self.numbers = Numbers()
+        self.log = MemoryLog()
+        self.store = PrivateStore(memory_bytes, max_body_bytes)
+        self.cache = self.numbers.cache = Cache(self.store, self.numbers, self.counters, limits.variants)
+        self.flights = Flights()
+        self.service = Service(
+            policy=DefaultPolicy(LOOPBACK),
+            cache=self.cache,
+            origin=cast(Origin, self.origin),
+            flights=self.flights,
+            invalidator=self.numbers,
+            counters=self.counters,
+            limits=limits,
+            caching=caching or CachingOptions(),
+            log=cast(Any, self.log),
+            now=lambda: self.now,
+        )
+        self.clients = Clients(self.service, limits, timeouts or ClientTimeouts(), connections)
+        self.clients.now_mono = lambda: self.mono
+        self.failures: list[dict[str, Any]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self.failures.append(context))
+        self._all: list[Client] = []
+        self._tasks_before = asyncio.all_tasks()
+
+    def client(self, peer: str = "127.0.0.1") -> Client:
+        """Connect a client."""
+        client = Client(self.clients, peer)
+        self._all.append(client)
+        return client
+
+    async def get(self, target: str = "/", method: str = "GET", client: Client | None = None, **fields: str) -> Answer:
+        """Ask and return the answer to it, on a connection of its own unless one is given."""
+        client = client or self.client()
+        client.ask(target, method, **fields)
+        await self.settle()
+        return client.answers[-1]
+
+    async def settle(self) -> None:
+        """Let everything happen that needs no time and no word of the test."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Turn the loop until a condition holds."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0)
+
+    async def call(self, number: int = -1) -> Call:
+        """Return one of the origin's calls once all that can happen has happened."""
+        await self.settle()
+        return self.origin.calls[number]
+
+    async def after(self, seconds: float, step_s: float = 0.25) -> None:
+        """Let time pass as a worker lives it: limits are checked four times a second."""
+        for _ in range(round(seconds / step_s)):
+            self.now += step_s
+            self.mono += step_s
+            self.clients.check()
+        await self.settle()
+
+    def count(self, name: str) -> int:
+        """Return a counter."""
+        return self.counters[index(name)]
+
+    def counts(self, *names: str) -> tuple[int, ...]:
+        """Return several counters."""
+        return tuple(map(self.count, names))
+
+    async def end(self) -> None:
+        """Check what must hold after every scene."""
+        self.assert_balanced()
+        for client in self._all:
+            client.transport.lose()
+        await self.settle()
+        for call in self.origin.calls:
+            if call.reply is not None and not call.reply.is_closed:
+                call.reply.cut()
+            elif not call.is_over:
+                call.fail(OriginError("the scene is over"))
+        await self.settle()
+        assert not self.failures, self.failures
+        assert not self.origin.unclosed, "an origin's response was never closed"
+        assert not self.flights._fills, "a flight never ended"
+        assert not asyncio.all_tasks() - self._tasks_before - {asyncio.current_task()}, "a task never ended"
+        assert self.store._writers_bytes == 0, "a store writer never ended"
+        assert not len(self.clients)
+        self.assert_balanced()
+
+    def assert_balanced(self) -> None:
+        """Each request has exactly one outcome and one record."""
+        assert self.count("requests") == sum(self.counts(*_OUTCOMES)) == len(self.log.records)
+
+
+def lines(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return field lines as text, for comparison."""
+    return {name.decode(): value.decode("latin-1") for name, value in fields}
