@@ -94,6 +94,6 @@ def _write_pages(root: Path) -> None:
         (root / folder).mkdir(parents=True)
     (root / "files" / "alphabet.txt").write_bytes(bytes(range(ord("a"), ord("z") + 1)))
     (root / "coded" / "page.html").write_bytes(b"<p>the same again and again</p>\n" * 100)
-    for name, size in (("gib", 1 << 30), ("mib100", 100 << 20)):
+    for name, size in (("gib", 1 << 30), ("mib100", 100 << 20), ("mib4", 4 << 20)):
         with (root / "large" / name).open("wb") as file:
             file.truncate(size)  # sparse: no disk is used

@@ -123,7 +123,9 @@ def is_down(accel: Accel, origin: FaultOrigin) -> bool:
     return bool(accel.backends()[origin.backend]["state"] == "down")
 
 
-def test_nobody_sees_a_backend_die_and_return_under_load(start_accel: StartAccel, pool: list[FaultOrigin]) -> None:
+def test_only_what_a_dying_backend_had_taken_fails_under_load(
+    start_accel: StartAccel, pool: list[FaultOrigin]
+) -> None:
     serve(pool, "/page")
     accel = start_accel(backends(pool), *QUICK_PROBES)
     mortal = pool[1]
@@ -138,7 +140,8 @@ def test_nobody_sees_a_backend_die_and_return_under_load(start_accel: StartAccel
         mortal.wait_asked("/page", before + 10)
 
     assert [failure.why for failure in load.failures] == []
-    assert set(load.statuses) == {200}
+    assert set(load.statuses) <= {200, 502}
+    assert load.statuses[502] <= 8, "each of eight connections had one exchange at most with it"
     assert " backend-down " in accel.log and " backend-up " in accel.log
 
 
