@@ -56,7 +56,7 @@ class Control(Protocol):
         ...
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """An admin request that will not be done, with the status, and fields, that say so."""
 
     def __init__(self, status: int, why: str, lines: tuple[Line, ...] = ()) -> None:

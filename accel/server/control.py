@@ -58,9 +58,9 @@ class ArbiterControl:
                 "connections": board.connections(child.row),
                 "requests": board.counters(child.row)[_REQUESTS],
                 "heartbeat_age_s": round(now - board.heartbeat_ns(child.row) / 1e9, 3),
-                "restarts": self._arbiter.restarts[child.row],
+                "restarts": self._arbiter.crew.restarts[child.row],
             }
-            for child in sorted(self._arbiter.children.values(), key=lambda child: child.row)
+            for child in self._arbiter.crew.children
         ]
 
     def backends(self) -> list[Facts]:

@@ -103,7 +103,8 @@ class Worker:
         self._flights = Flights()
         self._log = _open_log(birth.config)
         drop_privileges(birth.config.server.user, birth.config.server.group)
-        self._cache = self._make_cache()
+        self._store = PrivateStore(_share(self._config), self._config.caching.max_body_bytes, self._count_eviction)
+        self._cache = Cache(self._store, self._board, self._board.counters, self._config.limits.variants)
         self._origin = self._make_origin()
         service = self._make_service()
         self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
@@ -130,12 +131,6 @@ class Worker:
             self._log.close()
 
     # Parts.
-
-    def _make_cache(self) -> Cache:
-        config = self._config
-        capacity = config.memory_bytes // config.server.workers
-        store = PrivateStore(capacity, config.caching.max_body_bytes, self._count_eviction)
-        return Cache(store, self._board, self._board.counters, config.limits.variants)
 
     def _make_origin(self) -> Origin:
         config = self._config
@@ -196,6 +191,7 @@ class Worker:
             self._rows = message.rows
             self._origin.close()
             self._origin = self._make_origin()
+        self._store.resize(_share(message.config))
         if old.log != message.config.log:
             self._change_log()
         self._clients.configure(self._make_service(), message.config.limits, message.config.timeouts)
@@ -262,6 +258,11 @@ def _open_log(config: Config) -> AccessLog | None:
     if config.log.path is None:
         return None
     return AccessLog(config.log.path, config.log.format is LogFormat.JSON)
+
+
+def _share(config: Config) -> int:
+    """Return this worker's part of the memory, in bytes."""
+    return config.memory_bytes // config.server.workers
 
 
 def _connection_limit(config: Config) -> int:

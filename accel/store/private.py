@@ -7,6 +7,7 @@ body is counted, so the bound is one on memory and not on bodies.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,7 +77,8 @@ class PrivateStore:
         """`max_body_bytes` None means an eighth of the capacity; `on_evict` is called for each that goes."""
         self.capacity_bytes = capacity_bytes
         self.max_body_bytes = capacity_bytes // _LARGEST_SHARE if max_body_bytes is None else max_body_bytes
-        self._records: LRUCache[bytes, PrivateRecord] = LRUCache(capacity_bytes, getsizeof=_cost)
+        self._follows_capacity = max_body_bytes is None
+        self._records: LRUCache[bytes, PrivateRecord] = LRUCache(sys.maxsize, getsizeof=_cost)
         self._writers_bytes = 0
         self._on_evict = on_evict
 
@@ -117,6 +119,13 @@ class PrivateStore:
         count = len(self._records)
         self._records.clear()
         return count
+
+    def resize(self, capacity_bytes: int) -> None:
+        """Change the bound; what no longer fits goes at once, least recently used first."""
+        if self._follows_capacity:
+            self.max_body_bytes = capacity_bytes // _LARGEST_SHARE
+        self.capacity_bytes = capacity_bytes
+        self._make_room(0)
 
     @property
     def used_bytes(self) -> int:

@@ -258,3 +258,18 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
+
+
+def test_a_smaller_bound_drops_the_least_recently_used_at_once_and_a_larger_one_holds_more() -> None:
+    store = PrivateStore(4 * COST)
+    for key in (b"a", b"b", b"c"):
+        assert store.put(key, b"") is not None
+    store.get(b"a")
+
+    store.resize(2 * COST)
+    assert (store.get(b"b"), store.used_bytes <= 2 * COST) == (None, True)
+    assert store.get(b"a") is not None
+
+    store.resize(8 * COST)
+    assert all(store.put(key, b"") is not None for key in (b"d", b"e", b"f", b"g"))
+    assert store.get(b"a") is not None
