@@ -25,14 +25,24 @@ LISTENING = re.compile(r" listening address=127\.0\.0\.1:(\d+)")
 class Accel:
     """One arbiter with its workers."""
 
-    def __init__(self, directory: Path, backends: Sequence[str], *flags: str, workers: int = 2) -> None:
-        """Start before `backends`; `directory` is for its log, its admin socket and the files that flags name."""
+    def __init__(
+        self,
+        directory: Path,
+        backends: Sequence[str],
+        *flags: str,
+        workers: int = 2,
+        program: Sequence[str] = ("-m", "accel"),
+    ) -> None:
+        """Start before `backends`; `directory` is for its log, its admin socket and the files that flags name.
+
+        `program` is what Python runs.
+        """
         self.admin_path = directory / "admin.sock"
         self.expects_dump = False
         """Whether a worker will print its stacks: the one thing on standard error that is no event."""
         backend_flags = [part for backend in backends for part in ("--backend", backend)]
         command = [
-            *(sys.executable, "-m", "accel", "--name", "scene", "--workers", str(workers)),
+            *(sys.executable, *program, "--name", "scene", "--workers", str(workers)),
             *("--listen", "127.0.0.1:0", "--admin", f"unix:{self.admin_path}"),
             *backend_flags,
             *flags,

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import origins
 import pytest
@@ -47,10 +48,10 @@ def start_accel(tmp_path: Path) -> Iterator[StartAccel]:
     """Return what starts accel before some backends; it is stopped, and checked, when the test has ended."""
     started: list[Accel] = []
 
-    def start(backends: list[str], *flags: str, workers: int = 2) -> Accel:
+    def start(backends: list[str], *flags: str, **how: Any) -> Accel:
         directory = tmp_path / f"accel-{len(started)}"
         directory.mkdir()
-        accel = Accel(directory, backends, *flags, workers=workers)
+        accel = Accel(directory, backends, *flags, **how)
         started.append(accel)
         accel.wait_ready()
         return accel
