@@ -19,6 +19,7 @@ SCENE_S = 60
 OPEN_FILES = 8192
 
 StartAccel = Callable[..., Accel]
+StartFaultOrigin = Callable[[], FaultOrigin]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,7 +68,7 @@ def start_accel(tmp_path: Path) -> Iterator[StartAccel]:
 
 
 @pytest.fixture
-def start_fault_origin() -> Iterator[Callable[[], FaultOrigin]]:
+def start_fault_origin() -> Iterator[StartFaultOrigin]:
     """Return what starts scripted origins; each answers /warm."""
     started: list[FaultOrigin] = []
 
@@ -83,7 +84,7 @@ def start_fault_origin() -> Iterator[Callable[[], FaultOrigin]]:
 
 
 @pytest.fixture
-def fault(start_fault_origin: Callable[[], FaultOrigin]) -> FaultOrigin:
+def fault(start_fault_origin: StartFaultOrigin) -> FaultOrigin:
     """Return a scripted origin."""
     return start_fault_origin()
 

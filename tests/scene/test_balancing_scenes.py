@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import origins
 import pytest
 from accel_process import Accel
 from children import eventually, free_ports
-from conftest import StartAccel
+from conftest import StartAccel, StartFaultOrigin
 from fault_origin import FaultOrigin, gated, reply
 from http_clients import Load, ask, clients_of_every_worker, several_clients
 
 pytestmark = pytest.mark.scene
-StartFaultOrigin = Callable[[], FaultOrigin]
 QUICK_PROBES = ("--probe-interval", "50ms", "--probe-rise", "2", "--slow-start", "0s")
 NEVER_STORED = "Cache-Control: no-store"
 
