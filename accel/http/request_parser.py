@@ -32,6 +32,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?"
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 _BAD_TARGET = re.compile(rb"[^\x21-\x7e]|#|%0[0aAdD]")
 _OWN_CODINGS = frozenset({b"chunked", b"identity", b""})
+_LENGTH_DIGITS = 18
+"""More digits than any body has bytes, zeros in front or not (and int() takes no more than 4,300)."""
 _CHUNK_OVERHEAD = 8
 """Bytes of chunk framing allowed for each byte of body, beyond the head's limit in all (one-byte chunks need 5)."""
 
@@ -253,7 +255,7 @@ class RequestParser:
         return CHUNKED
 
     def _sized(self, value: bytes) -> int:
-        if not value.isdigit():
+        if not value.isdigit() or len(value) > _LENGTH_DIGITS:
             raise RequestError(400, "Content-Length is not one number")
         length = int(value)
         if self._limits.body_bytes is not None and length > self._limits.body_bytes:

@@ -24,6 +24,8 @@ INTERIM_RESPONSES = 10
 
 _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _CONTROLS = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
+_LENGTH_DIGITS = 18
+"""More digits than any body has bytes, zeros in front or not (and int() takes no more than 4,300)."""
 _HEAD_END = b"\r\n\r\n"
 _BODILESS = frozenset({204, 304})
 _DEFAULT_LIMITS = Limits()
@@ -197,7 +199,7 @@ class ResponseParser:
         if coding is not None and (coding.lower() != b"chunked" or head.minor == 0):
             raise BadResponse("transfer coding other than chunked, or chunked in HTTP/1.0")
         length = head.fields.get(b"content-length")
-        if length is not None and not length.isdigit():
+        if length is not None and not (length.isdigit() and len(length) <= _LENGTH_DIGITS):
             raise BadResponse("malformed or repeated Content-Length")
         if self._method == b"HEAD" or head.status in _BODILESS or head.status == 101:
             return 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from wire_scene import Scene
+from wire_scene import MakeScene, Scene
 
 
 @pytest.fixture
-async def make_scene() -> AsyncIterator[Callable[..., Scene]]:
+async def make_scene() -> AsyncIterator[MakeScene]:
     """Return a maker of scenes, each checked when the test is over."""
     scenes: list[Scene] = []
 
@@ -24,6 +24,6 @@ async def make_scene() -> AsyncIterator[Callable[..., Scene]]:
 
 
 @pytest.fixture
-async def scene(make_scene: Callable[..., Scene]) -> Scene:
+async def scene(make_scene: MakeScene) -> Scene:
     """Return a scene with all defaults."""
     return make_scene()

@@ -78,6 +78,15 @@ class OriginReply:
         return self.tunnel
 
 
+@dataclass(frozen=True)
+class Page:
+    """What the origin has to say under a target, at once."""
+
+    body: bytes = b"hello"
+    status: int = 200
+    fields: tuple[tuple[str, str], ...] = (("cache-control", "max-age=60"),)
+
+
 class Call:
     """One fetch, as the origin sees it."""
 
@@ -88,6 +97,8 @@ class Call:
         self.has_whole_body = False
         self.was_cancelled = False
         self.reply: OriginReply | None = None
+        self.page: Page | None = None
+        """What is answered as soon as the request is here whole."""
         self._answer: asyncio.Future[OriginReply] = asyncio.get_running_loop().create_future()
 
     @property
@@ -145,15 +156,9 @@ class Call:
             while piece := await body.read():
                 self.body += piece
         self.has_whole_body = True
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the origin has to say under a target, at once."""
-
-    body: bytes = b"hello"
-    status: int = 200
-    fields: tuple[tuple[str, str], ...] = (("cache-control", "max-age=60"),)
+        if self.page is not None and not self.is_over:
+            named = {name.replace("-", "_"): value for name, value in self.page.fields}
+            self.answer(self.page.body, self.page.status, **named)
 
 
 class MemoryOrigin:
@@ -175,8 +180,7 @@ class MemoryOrigin:
         self.calls.append(call)
         scripted = self.script.get(request.target)
         if isinstance(scripted, Page):
-            named = {name.replace("-", "_"): value for name, value in scripted.fields}
-            asyncio.get_running_loop().call_soon(_answer_unless_done, call, scripted, named)
+            call.page = scripted
         elif isinstance(scripted, Exception):
             call.fail(scripted)
         elif scripted is not None:
@@ -192,8 +196,3 @@ class MemoryOrigin:
     def unclosed(self) -> list[Call]:
         """Calls whose response was never closed."""
         return [call for call in self.calls if call.reply is not None and not call.reply.is_closed]
-
-
-def _answer_unless_done(call: Call, page: Page, fields: dict[str, str]) -> None:
-    if not call.is_over:
-        call.answer(page.body, page.status, **fields)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from wire_scene import NOW
+from wire_scene import NOW, MakeScene, Scene
 
 from accel.config import Limits
 from accel.http.fields import format_date
 
 
-async def test_a_flood_of_pipelined_hits_waits_for_a_client_that_does_not_read(make_scene):
+async def test_a_flood_of_pipelined_hits_waits_for_a_client_that_does_not_read(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.origin.page("/", b"x" * 10_000)
     await scene.get()
@@ -26,7 +26,7 @@ async def test_a_flood_of_pipelined_hits_waits_for_a_client_that_does_not_read(m
     assert len(client.answers) == 2000
 
 
-async def test_thousands_of_pipelined_requests_behind_a_slow_one_are_answered(scene):
+async def test_thousands_of_pipelined_requests_behind_a_slow_one_are_answered(scene: Scene) -> None:
     scene.origin.page("/", b"x")
     await scene.get()
     client = scene.client()
@@ -38,7 +38,7 @@ async def test_thousands_of_pipelined_requests_behind_a_slow_one_are_answered(sc
     assert client.is_open
 
 
-async def test_nothing_is_answered_after_an_answer_that_says_close(make_scene):
+async def test_nothing_is_answered_after_an_answer_that_says_close(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.origin.page("/", b"x")
     await scene.get()
@@ -50,7 +50,7 @@ async def test_nothing_is_answered_after_an_answer_that_says_close(make_scene):
     scene.clients.is_stopping = False
 
 
-async def test_a_request_behind_a_body_that_a_hit_did_not_want_is_not_answered(scene):
+async def test_a_request_behind_a_body_that_a_hit_did_not_want_is_not_answered(scene: Scene) -> None:
     scene.origin.page("/", b"x")
     await scene.get()
     client = scene.client()
@@ -60,7 +60,7 @@ async def test_a_request_behind_a_body_that_a_hit_did_not_want_is_not_answered(s
     assert scene.origin.seen == [(b"GET", b"/")]
 
 
-async def test_a_slow_reader_of_a_large_hit_is_not_idle(scene):
+async def test_a_slow_reader_of_a_large_hit_is_not_idle(scene: Scene) -> None:
     scene.origin.page("/", b"x" * 1_000_000)
     await scene.get()
     client = scene.client()
@@ -76,7 +76,7 @@ async def test_a_slow_reader_of_a_large_hit_is_not_idle(scene):
     assert client.is_open
 
 
-async def test_a_slow_reader_of_a_large_hit_does_not_make_room_for_a_newcomer(make_scene):
+async def test_a_slow_reader_of_a_large_hit_does_not_make_room_for_a_newcomer(make_scene: MakeScene) -> None:
     scene = make_scene(connections=2)
     scene.origin.page("/", b"x" * 1_000_000)
     reader = scene.client()
@@ -91,7 +91,7 @@ async def test_a_slow_reader_of_a_large_hit_does_not_make_room_for_a_newcomer(ma
     assert reader.is_open
 
 
-async def test_a_chunked_response_that_outgrows_the_store_at_once_reaches_its_client(make_scene):
+async def test_a_chunked_response_that_outgrows_the_store_at_once_reaches_its_client(make_scene: MakeScene) -> None:
     scene = make_scene(max_body_bytes=1000)
     client = scene.client()
     client.ask()
@@ -101,7 +101,7 @@ async def test_a_chunked_response_that_outgrows_the_store_at_once_reaches_its_cl
     assert client.answers[0].is_whole
 
 
-async def test_a_chunked_response_that_outgrows_the_store_at_once_reaches_all_who_wait(make_scene):
+async def test_a_chunked_response_that_outgrows_the_store_at_once_reaches_all_who_wait(make_scene: MakeScene) -> None:
     scene = make_scene(max_body_bytes=1000)
     clients = [scene.client() for _ in range(3)]
     for client in clients:
@@ -114,7 +114,7 @@ async def test_a_chunked_response_that_outgrows_the_store_at_once_reaches_all_wh
     assert len(scene.origin.calls) == 1
 
 
-async def test_followers_of_an_uncacheable_response_go_to_the_origin_at_once(scene):
+async def test_followers_of_an_uncacheable_response_go_to_the_origin_at_once(scene: Scene) -> None:
     clients = [scene.client() for _ in range(4)]
     for client in clients:
         client.ask()
@@ -128,14 +128,14 @@ async def test_followers_of_an_uncacheable_response_go_to_the_origin_at_once(sce
 
 
 @pytest.mark.parametrize("fields", [{"cache_control": "no-cache, no-store"}, {"authorization": "Basic eDp5"}])
-async def test_a_client_cannot_drive_out_what_is_stored_by_what_it_asks(scene, fields):
+async def test_a_client_cannot_drive_out_what_is_stored_by_what_it_asks(scene: Scene, fields: dict[str, str]) -> None:
     scene.origin.page("/", b"x")
     await scene.get()
     await scene.get(**fields)
     assert (await scene.get()).cache_status[0] == "hit"
 
 
-async def test_a_get_with_a_body_reaches_the_origin_with_it_and_leaves_no_mark(scene):
+async def test_a_get_with_a_body_reaches_the_origin_with_it_and_leaves_no_mark(scene: Scene) -> None:
     client = scene.client()
     client.ask("/search", body=b"{}")
     call = await scene.call()
@@ -151,7 +151,7 @@ async def test_a_get_with_a_body_reaches_the_origin_with_it_and_leaves_no_mark(s
     assert len(scene.origin.calls) == 2
 
 
-async def test_a_304_with_another_entity_tag_freshens_nothing(scene):
+async def test_a_304_with_another_entity_tag_freshens_nothing(scene: Scene) -> None:
     scene.origin.page("/", b"old", cache_control="max-age=1", etag='"1"')
     await scene.get()
     await scene.after(2)
@@ -167,7 +167,7 @@ async def test_a_304_with_another_entity_tag_freshens_nothing(scene):
     assert client.answers[0].body == b"new"
 
 
-async def test_a_304_that_forbids_storing_ends_the_storing(scene):
+async def test_a_304_that_forbids_storing_ends_the_storing(scene: Scene) -> None:
     """RFC 9111 §3.2, §4.3.4: what a 304 brings counts as if it had come with the response."""
     scene.origin.page("/", b"old", cache_control="max-age=1", etag='"1"')
     await scene.get()
@@ -183,7 +183,7 @@ async def test_a_304_that_forbids_storing_ends_the_storing(scene):
     assert b"if-none-match" not in (await scene.call(3)).fields
 
 
-async def test_pipelined_bodies_are_not_taken_for_chunk_framing(scene):
+async def test_pipelined_bodies_are_not_taken_for_chunk_framing(scene: Scene) -> None:
     client = scene.client()
     whole = client.request("/a", "POST", body=b"a" * 200_000) + client.request("/b", "POST", body=b"b" * 60_000)
     client.send(whole[:150_000])
@@ -197,7 +197,7 @@ async def test_pipelined_bodies_are_not_taken_for_chunk_framing(scene):
     assert [len(call.body) for call in scene.origin.calls] == [200_000, 60_000]
 
 
-async def test_a_thousand_pipelined_upgrades_are_ignored_one_by_one(scene):
+async def test_a_thousand_pipelined_upgrades_are_ignored_one_by_one(scene: Scene) -> None:
     scene.origin.page("/", b"x")
     await scene.get()
     client = scene.client()
@@ -207,7 +207,7 @@ async def test_a_thousand_pipelined_upgrades_are_ignored_one_by_one(scene):
     assert len(client.answers) == 1500
 
 
-async def test_what_comes_behind_an_upgrade_is_bounded_while_the_origin_thinks(scene):
+async def test_what_comes_behind_an_upgrade_is_bounded_while_the_origin_thinks(scene: Scene) -> None:
     client = scene.client()
     client.ask("/ws", connection="upgrade", upgrade="websocket")
     for _ in range(10):
@@ -217,7 +217,7 @@ async def test_what_comes_behind_an_upgrade_is_bounded_while_the_origin_thinks(s
     (await scene.call()).answer(b"no", status=403)
 
 
-async def test_freshness_is_judged_when_a_pipelined_request_has_its_turn(scene):
+async def test_freshness_is_judged_when_a_pipelined_request_has_its_turn(scene: Scene) -> None:
     scene.origin.page("/", b"x", cache_control="max-age=5")
     await scene.get()
     client = scene.client()
@@ -228,7 +228,7 @@ async def test_freshness_is_judged_when_a_pipelined_request_has_its_turn(scene):
     assert client.answers[1].cache_status[0] == "fwd=stale"
 
 
-async def test_the_last_of_allowed_requests_is_answered_when_they_come_at_once(make_scene):
+async def test_the_last_of_allowed_requests_is_answered_when_they_come_at_once(make_scene: MakeScene) -> None:
     scene = make_scene(limits=Limits(requests_per_connection=3))
     scene.origin.page("/", b"x", cache_control="no-store")
     client = scene.client()
@@ -238,12 +238,12 @@ async def test_the_last_of_allowed_requests_is_answered_when_they_come_at_once(m
     assert ["connection" in answer for answer in client.answers] == [False, False, True]
 
 
-async def test_an_expectation_that_nobody_meets_is_counted(scene):
+async def test_an_expectation_that_nobody_meets_is_counted(scene: Scene) -> None:
     assert (await scene.get(expect="200-ok")).status == 417
     assert scene.count("expectation_refused") == 1
 
 
-async def test_a_refusal_for_want_of_room_is_no_bad_request(make_scene):
+async def test_a_refusal_for_want_of_room_is_no_bad_request(make_scene: MakeScene) -> None:
     scene = make_scene(connections=1)
     busy = scene.client()
     busy.ask()
@@ -255,7 +255,7 @@ async def test_a_refusal_for_want_of_room_is_no_bad_request(make_scene):
     assert not refused.transport.is_lost, "closed before its request came, which would reset the connection"
 
 
-async def test_a_client_that_leaves_when_its_second_request_begins_leaves_nothing_behind(scene):
+async def test_a_client_that_leaves_when_its_second_request_begins_leaves_nothing_behind(scene: Scene) -> None:
     client = scene.client()
     client.send(client.request("/1") + client.request("/2"))
     call = await scene.call()
@@ -267,7 +267,7 @@ async def test_a_client_that_leaves_when_its_second_request_begins_leaves_nothin
 
 
 @pytest.mark.parametrize("name", ["x_forwarded_for", "X-Forwarded-Ssl", "X-Forwarded-Protocol", "X-Forwarded"])
-async def test_no_spelling_of_a_forwarding_field_reaches_the_origin(scene, name):
+async def test_no_spelling_of_a_forwarding_field_reaches_the_origin(scene: Scene, name: str) -> None:
     client = scene.client()
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n%b: on\r\n\r\n" % name.encode())
     call = await scene.call()
@@ -275,15 +275,17 @@ async def test_no_spelling_of_a_forwarding_field_reaches_the_origin(scene, name)
     call.answer()
 
 
-@pytest.mark.parametrize("host", ["EXAMPLE.org", "example.org:80", "example.org.", "example.org:00080", "Example.ORG.:"])
-async def test_an_origin_sees_host_as_it_is_in_the_key(scene, host):
+@pytest.mark.parametrize(
+    "host", ["EXAMPLE.org", "example.org:80", "example.org.", "example.org:00080", "Example.ORG.:"]
+)
+async def test_an_origin_sees_host_as_it_is_in_the_key(scene: Scene, host: str) -> None:
     scene.client().ask(host=host)
     call = await scene.call()
     assert call.fields.all(b"host") == call.fields.all(b"x-forwarded-host") == [b"example.org"]
     call.answer()
 
 
-async def test_a_stale_answer_after_a_failed_forward_says_that_it_was_forwarded(scene):
+async def test_a_stale_answer_after_a_failed_forward_says_that_it_was_forwarded(scene: Scene) -> None:
     scene.origin.page("/", b"x", cache_control="max-age=1, stale-if-error=60")
     await scene.get()
     await scene.after(2)
@@ -293,7 +295,7 @@ async def test_a_stale_answer_after_a_failed_forward_says_that_it_was_forwarded(
     assert answer.cache_status == ["fwd=stale", "fwd-status=503", "ttl=-1"]
 
 
-async def test_a_501_is_no_error_that_stale_may_stand_in_for(scene):
+async def test_a_501_is_no_error_that_stale_may_stand_in_for(scene: Scene) -> None:
     scene.origin.page("/", b"x", cache_control="max-age=1, stale-if-error=60")
     await scene.get()
     await scene.after(2)
@@ -301,7 +303,7 @@ async def test_a_501_is_no_error_that_stale_may_stand_in_for(scene):
     assert (await scene.get()).status == 501
 
 
-async def test_a_416_is_not_stored_by_anybody(scene):
+async def test_a_416_is_not_stored_by_anybody(scene: Scene) -> None:
     scene.origin.page("/", b"hello", date=format_date(NOW).decode(), cache_control="max-age=60")
     await scene.get()
     answer = await scene.get(range="bytes=10-")
@@ -310,12 +312,12 @@ async def test_a_416_is_not_stored_by_anybody(scene):
     assert "date" in answer
 
 
-async def test_a_defect_while_a_body_is_copied_ends_the_readers(scene):
+async def test_a_defect_while_a_body_is_copied_ends_the_readers(scene: Scene) -> None:
     client = scene.client()
     client.ask()
     reply = (await scene.call()).begin(cache_control="max-age=60").send(b"x")
     await scene.settle()
-    reply.read = None
+    reply.read = None  # type: ignore[method-assign,assignment]
     reply.send(b"y")
     await scene.settle()
     assert client.transport.is_lost

@@ -434,3 +434,9 @@ def test_take_joins_what_is_buffered_and_empties_it() -> None:
     assert parser.take() == b"abcdefgh"
     assert parser.buffered == 0
     assert parser.take() == b""
+
+
+def test_a_length_of_thousands_of_digits_is_refused() -> None:
+    """int() would raise ValueError for more than 4,300 of them."""
+    with pytest.raises(BadResponse):
+        fed(head(b"HTTP/1.1 200 OK", b"Content-Length: " + b"0" * 5000 + b"5"))
