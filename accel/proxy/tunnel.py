@@ -29,6 +29,7 @@ class _End(asyncio.Protocol):
         self.transport = transport
         self.other: _End
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.has_eof = False
         self._counters, self._counter = counters, counter
 
     def data_received(self, data: bytes) -> None:
@@ -36,10 +37,12 @@ class _End(asyncio.Protocol):
         self.other.transport.write(data)
 
     def eof_received(self) -> bool:
+        """Pass it on; with the second one, of either side, both close once they have sent what they hold."""
+        self.has_eof = True
         if self.other.transport.is_closing() or not self.other.transport.can_write_eof():
             return False
         self.other.transport.write_eof()
-        return not self.other.has_ended()
+        return not self.other.has_eof and not self.other.has_ended()
 
     def has_ended(self) -> bool:
         """Whether this side is gone."""
