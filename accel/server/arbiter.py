@@ -71,6 +71,7 @@ class Arbiter:
         self.wanted = config.server.workers
         """How many workers there should be."""
         self.sockets: list[socket.socket] = []
+        self._unix_paths: list[str] = []
         self.board = Scoreboard()
         self.health = PoolHealth(self.board)
         self.invalidations = Invalidations(self.board, self._channels)
@@ -95,6 +96,7 @@ class Arbiter:
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
         self.sockets = listeners.bind(server)
+        self._unix_paths = [sock.getsockname() for sock in self.sockets if sock.family == socket.AF_UNIX]
         try:
             self._admin = self._loop.run_until_complete(admin.serve(ArbiterControl(self), server.admin))
             self._prepare_log()
@@ -337,6 +339,8 @@ class Arbiter:
     def _clean_up(self) -> None:
         self.crew.end()
         listeners.close(self.sockets)
+        for path in self._unix_paths:
+            listeners.unlink(path)  # only now: while workers lived, somebody answered there
         if self._admin is not None:
             self._admin.close()
         if self._pid_file is not None:
