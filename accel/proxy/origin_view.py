@@ -18,9 +18,12 @@ _POISON = frozenset(
     {
         b"expect",
         b"forwarded",
+        b"front-end-https",
         b"http2-settings",
         b"proxy",
         b"x-forwarded",
+        b"x-host",
+        b"x-http-host-override",
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
@@ -28,6 +31,7 @@ _POISON = frozenset(
         b"x-original-url",
         b"x-real-ip",
         b"x-rewrite-url",
+        b"x-url-scheme",
         b"content-length",
         b"transfer-encoding",
     }

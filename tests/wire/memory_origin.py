@@ -19,13 +19,12 @@ _BODILESS = frozenset({204, 304})
 class OriginReply:
     """Serves as an `OriginResponse`: the body is what the test sends, piece by piece."""
 
-    def __init__(self, call: Call, head: Response) -> None:
+    def __init__(self, head: Response) -> None:
         self.head = head
         self.backend = "origin:1"
         self.early = False
         self.is_closed = False
         self.taken_bytes = 0
-        self._call = call
         self._pieces: list[bytes] = []
         self._end: bytes | OriginError | None = None
         self._changed = asyncio.Event()
@@ -117,7 +116,7 @@ class Call:
         body_length = CHUNKED if length is None and status not in _BODILESS else length or 0
         if length is not None:
             lines.append((b"content-length", b"%d" % length))
-        self.reply = OriginReply(self, Response(status, b"", Fields(lines), body_length=body_length))
+        self.reply = OriginReply(Response(status, b"", Fields(lines), body_length=body_length))
         self._answer.set_result(self.reply)
         return self.reply
 
