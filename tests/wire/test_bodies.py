@@ -279,7 +279,7 @@ async def test_an_exchange_leaves_nothing_to_the_collector(scene: Scene, kind: s
     }
     way = {name: value.encode() if name == "body" else value for name, value in ways[kind].items()}
     garbage = []
-    for number in range(3):
+    for _ in range(3):
         scene.origin.page("/miss", b"x", cache_control="max-age=60")
         scene.cache.drop(b"example.org\0/miss")
         gc.collect()
