@@ -19,8 +19,11 @@ from accel.server.journal import note
 from accel.server.scoreboard import WorkerBoard
 
 _BATCH = 8
-_SLACK = 8
-"""Connections above 1.1 of the mean that are no reason to look away."""
+_SOME = 4
+"""What a worker takes that has looked away in vain: the others are busy."""
+_SLACK = 1
+"""Connections above 1.1 of the mean that are no reason to look away. More of it left a whole burst of 8 or 16
+kept-alive connections with one of two workers."""
 _LOOK_AWAY_S = 0.001
 _EXHAUSTED_S = 0.1
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -65,13 +68,14 @@ class Acceptor:
         self._publish()
 
     def _readable(self, sock: socket.socket) -> None:
-        if self._load() > 1.1 * self._board.fair_load() + _SLACK:
+        room = 1.1 * self._board.fair_load() + _SLACK - self._load()
+        if room < 0:
             self._look_away(sock, _LOOK_AWAY_S)
-            return
-        self._take_batch(sock)
+        else:
+            self._take(sock, min(_BATCH, 1 + int(room / 2)))  # each one is load twice: held, and recent
 
-    def _take_batch(self, sock: socket.socket) -> None:
-        for _ in range(_BATCH):
+    def _take(self, sock: socket.socket, most: int) -> None:
+        for _ in range(most):
             try:
                 accepted, _ = sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -105,7 +109,7 @@ class Acceptor:
 
     def _look_again(self, sock: socket.socket) -> None:
         if self._is_open:
-            self._take_batch(sock)
+            self._take(sock, _SOME)
             self._loop.add_reader(sock.fileno(), self._readable, sock)
 
     def _changed(self, held: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -276,6 +277,19 @@ def test_a_thousand_new_connections_are_spread_fairly(start_accel: StartAccel, o
     assert statuses == {200}
     assert sum(held) == 1000
     assert all(250 <= count <= 1000 for count in held), held
+
+
+def test_a_few_connections_that_come_at_once_do_not_all_stay_with_one_worker(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Raw(accel.port)) for _ in range(16)]
+        eventually("all are taken", lambda: sum(accel.connections()) == len(clients))
+        held = accel.connections()
+
+    assert min(held) >= 2, held
 
 
 def test_workers_that_die_at_once_are_replaced_ever_more_slowly(start_accel: StartAccel, origin: FaultOrigin) -> None:
