@@ -64,10 +64,15 @@ class Origin:
 def gunicorn(directory: Path, worker_class: str, count: int = 8) -> Origin:
     """Start gunicorn on `count` ports."""
     ports = free_ports(count)
-    binds = [part for port in ports for part in ("--bind", f"127.0.0.1:{port}")]
-    command = [sys.executable, "-m", "gunicorn", "--worker-class", worker_class, "--no-control-socket"]
-    command += [*binds, "--chdir", str(HERE), "wsgi_app:application"]
+    command = gunicorn_command(worker_class, [f"127.0.0.1:{port}" for port in ports])
     return Origin(Child(command, directory / f"gunicorn-{worker_class}.log"), ports)
+
+
+def gunicorn_command(worker_class: str, addresses: list[str]) -> list[str]:
+    """Return the command that serves the application on some addresses."""
+    binds = [part for address in addresses for part in ("--bind", address)]
+    options = ["--worker-class", worker_class, "--no-control-socket", "--chdir", str(HERE)]
+    return [sys.executable, "-m", "gunicorn", *options, *binds, "wsgi_app:application"]
 
 
 def tornado(directory: Path) -> Origin:

@@ -12,7 +12,7 @@ import origins
 import pytest
 import requests
 from accel_process import Accel
-from children import eventually
+from children import Child, eventually
 from conftest import StartAccel
 from fault_origin import FaultOrigin, gated, reply
 from http_clients import Load, Raw, ask, several_clients
@@ -330,3 +330,23 @@ def load_page(accel: Accel) -> list[tuple[int, int]]:
                 client.begin(f"/asset-{turn * 6 + number}.css", accept_encoding="gzip, br")
             answers += [client.answer() for client in clients]
     return [(answer.status, len(answer.body)) for answer in answers]
+
+
+# Unix sockets.
+
+
+def test_clients_and_origins_may_be_on_unix_sockets(start_accel: StartAccel, tmp_path: Path) -> None:
+    origin_path, path = tmp_path / "origin.sock", tmp_path / "accel.sock"
+    origin = Child(origins.gunicorn_command("sync", [f"unix:{origin_path}"]), tmp_path / "gunicorn.log")
+    try:
+        eventually("the origin is there", origin_path.exists)
+        accel = start_accel([f"unix:{origin_path}"], "--listen", f"unix:{path}")
+        said = curl("--unix-socket", str(path), "http://scene/uncached")
+        backends = list(accel.backends())
+        accel.stop()
+    finally:
+        origin.end()
+
+    assert said == "never stored"
+    assert backends == [f"unix:{origin_path}"]
+    assert not path.exists()
