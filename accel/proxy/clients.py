@@ -103,11 +103,12 @@ class Clients:
 
     def _check_slice(self) -> None:
         now = self.now_mono()
-        for connection in self._unchecked[-_SLICE:]:
-            connection.check(now)
+        connections = self._unchecked[-_SLICE:]
         del self._unchecked[-_SLICE:]
         if self._unchecked:
             asyncio.get_running_loop().call_later(_SLICE_EVERY_S, self._check_slice)
+        for connection in connections:
+            connection.check(now)
 
     def stop(self) -> None:
         """Close each connection with its next answer, and idle ones after a moment."""
