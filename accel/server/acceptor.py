@@ -109,8 +109,8 @@ class Acceptor:
 
     def _look_again(self, sock: socket.socket) -> None:
         if self._is_open:
-            self._take(sock, _SOME)
             self._loop.add_reader(sock.fileno(), self._readable, sock)
+            self._take(sock, _SOME)  # behind it: a want of descriptors takes the reader out again
 
     def _changed(self, held: int) -> None:
         self._held = held

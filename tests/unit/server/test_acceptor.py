@@ -9,19 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
-import uvloop
 
 from accel.proxy.clients import Clients
 from accel.server import acceptor as module
 from accel.server.acceptor import Acceptor
 from accel.server.scoreboard import WorkerBoard
-
-
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run on the loop that workers use."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 class FakeConnection(asyncio.Protocol):
@@ -178,3 +170,39 @@ async def test_a_want_of_descriptors_is_waited_out(door: Door, monkeypatch: pyte
     door.knock(2)
     door.acceptor.open()
     await door.held(2)
+
+
+class FakeLoop:
+    """Readers and timers that a test fires."""
+
+    def __init__(self) -> None:
+        self.readers: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+        self.timers: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    def add_reader(self, fd: int, callback: Callable[..., None], *args: Any) -> None:
+        """Watch a descriptor."""
+        self.readers[fd] = callback, args
+
+    def remove_reader(self, fd: int) -> None:
+        """Watch it no more."""
+        self.readers.pop(fd, None)
+
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
+        """Set a timer."""
+        self.timers.append((callback, args))
+
+
+async def test_a_lasting_want_of_descriptors_costs_one_try_at_a_time(door: Door) -> None:
+    short = _Exhausted(fileno=door.listening.detach())
+    short.failures = iter([errno.EMFILE] * 1000)
+    door.listening = short
+    door.acceptor = Acceptor([short], cast(Clients, door.clients), cast(WorkerBoard, door.board))
+    loop = FakeLoop()
+    door.acceptor._loop = cast(asyncio.AbstractEventLoop, loop)
+    door.acceptor.open()
+    callback, args = loop.readers[short.fileno()]
+    callback(*args)
+    for _ in range(5):
+        assert (len(loop.readers), len(loop.timers)) == (0, 1)
+        callback, args = loop.timers.pop()
+        callback(*args)
