@@ -167,11 +167,15 @@ class FaultOrigin:
     async def _drop(self) -> None:
         if self._server is None:
             return
+        for sock in self._server.sockets:
+            self._loop.remove_reader(sock.fileno())
+        await _settle()  # a connection that was just accepted becomes a task
         self._server.close()
         self._server = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _settle()  # the transports close
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -181,7 +185,9 @@ class FaultOrigin:
         try:
             while await self._serve(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             self._tasks.discard(task)
@@ -200,6 +206,12 @@ class FaultOrigin:
         except ConnectionError:
             seen.is_gone = True
             raise
+
+
+async def _settle() -> None:
+    """Let the loop do what it already has to do, and what follows from that."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 # Scripts.

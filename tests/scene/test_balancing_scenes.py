@@ -168,6 +168,21 @@ def test_a_probe_that_fails_takes_a_backend_out_and_one_that_passes_brings_it_ba
     assert len(sick.asked("/page")) == 2
 
 
+def test_a_backend_that_hangs_leaves_rotation_with_its_third_time_out(
+    start_accel: StartAccel, pool: list[FaultOrigin]
+) -> None:
+    serve(pool, "/page")
+    hanging = pool[1]
+    hanging.on("/page", gated(reply(b"late", NEVER_STORED)))
+    accel = start_accel(backends(pool), "--first-byte-timeout", "200ms", "--probe-interval", "60s")
+
+    answers = [ask(accel, "/page") for _ in range(40)]
+
+    assert Counter(answer.status for answer in answers) == {200: 37, 504: 3}
+    assert is_down(accel, hanging)
+    assert accel.backends()[hanging.backend]["why"] == "no answer in time"
+
+
 def test_a_draining_backend_ends_what_it_has_and_gets_nothing_new(
     start_accel: StartAccel, pool: list[FaultOrigin]
 ) -> None:

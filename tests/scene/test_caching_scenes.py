@@ -10,8 +10,8 @@ import pytest
 from accel_process import Accel
 from children import eventually
 from conftest import StartAccel
-from fault_origin import FaultOrigin, gated, ordered, reply
-from http_clients import Answer, Client, ask, clients_of_every_worker, several_clients
+from fault_origin import FaultOrigin, Talk, cut, gated, head, ordered, reply
+from http_clients import Answer, Client, Load, ask, clients_of_every_worker, several_clients
 
 pytestmark = pytest.mark.scene
 MINUTE = "Cache-Control: max-age=60"
@@ -277,6 +277,43 @@ def test_a_stale_page_is_served_instead_of_an_origins_500(start_accel: StartAcce
     answer = ask(accel, "/page")
 
     assert (answer.status, answer.body) == (200, b"good")
+
+
+def test_a_refresh_that_is_cut_short_leaves_the_stale_page(start_accel: StartAccel, fault: FaultOrigin) -> None:
+    short = "Cache-Control: max-age=1, stale-while-revalidate=60"
+    half = head(200, MINUTE, "Content-Length: 1000") + b"x" * 500
+    fault.on("/page", ordered(reply(b"old", short), cut(half)))
+    fault.open_gate()
+    accel = start_accel([fault.backend], workers=1)
+    ask(accel, "/page")
+    wait_stale(accel, "/page")
+
+    first = ask(accel, "/page")
+    eventually("the refresh was cut", lambda: accel.counter("fetch_truncated") == 1)
+    second = ask(accel, "/page")
+
+    assert first.body == second.body == b"old"
+    assert first.is_hit and second.is_hit
+
+
+def test_nobody_gets_an_older_version_after_a_purge_under_load(start_accel: StartAccel, fault: FaultOrigin) -> None:
+    """Versions go up by one before each purge; what is asked for after the purge was answered is never older."""
+    version = 0
+
+    async def script(talk: Talk) -> bool:
+        return await reply(b"%d" % version, MINUTE)(talk)
+
+    fault.on("/page", script)
+    accel = start_accel([fault.backend])
+
+    with clients_of_every_worker(accel) as clients, Load(accel.port, ["/page"]) as load:
+        for version in range(1, 41):
+            assert ask(accel, "/page", "PURGE").status in (200, 404)
+            bodies = {int(answer.body) for answer in ask_all(clients, "/page")}
+            assert bodies == {version}
+
+    assert load.failures == []
+    assert set(load.statuses) == {200}
 
 
 def test_a_hundred_misses_at_once_are_one_fetch_in_a_worker(start_accel: StartAccel, fault: FaultOrigin) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 from pathlib import Path
 
@@ -179,6 +180,22 @@ async def test_a_websocket_echoes_through_tornado(start_accel: StartAccel, torna
 
     assert accel.counter("tunnels") == 1
     eventually("the tunnel is gone", lambda: sum(accel.connections()) == 0)
+
+
+async def test_a_websocket_outlives_a_reload_and_ends_with_a_stop(
+    start_accel: StartAccel, tornado: origins.Origin
+) -> None:
+    accel = start_accel(tornado.backends, "--graceful-timeout", "300ms")
+
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{accel.url}/echo") as socket:
+        accel.send(signal.SIGHUP)
+        accel.child.wait_for(" reloaded generation=2")
+        await socket.send_str("still there")
+        assert await socket.receive_str(timeout=10) == "still there"
+        accel.stop()
+        message = await socket.receive(timeout=10)
+
+    assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
 
 async def test_a_websocket_ends_when_its_origin_does(start_accel: StartAccel, tmp_path: Path) -> None:

@@ -197,6 +197,24 @@ def test_a_body_reaches_the_client_while_the_origin_still_makes_it(
     assert len(fault.asked("/page")) == 1
 
 
+def test_an_endless_body_that_may_be_stored_is_passed_on_in_bounded_memory(
+    start_accel: StartAccel, fault: FaultOrigin
+) -> None:
+    fault.on("/endless", endless(MINUTE))
+    accel = start_accel([fault.backend], "--memory", "8m", workers=1)
+    [pid] = accel.worker_pids()
+    before = resident_bytes(pid)
+    forget_peak(pid)
+
+    with Raw(accel.port) as client:
+        client.get("/endless")
+        assert client.discard(256 * MIB) == 256 * MIB
+
+    assert peak_bytes(pid) - before < 8 * MIB
+    assert accel.counter("not_stored_no_room") == 1
+    assert accel.counter("stored") == 0
+
+
 def test_a_client_that_leaves_an_endless_body_ends_its_fetch(start_accel: StartAccel, fault: FaultOrigin) -> None:
     fault.on("/endless", endless(NEVER_STORED))
     accel = start_accel([fault.backend], workers=1)
