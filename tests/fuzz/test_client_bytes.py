@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from fake_transport import FakeTransport
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_origin import Call
@@ -15,6 +16,7 @@ from wire_scene import Client, Scene
 
 from accel.config import CachingOptions, ClientTimeouts, Limits
 from accel.errors import BadResponse, ClosedUnanswered, ConnectFailed, OriginTimeout
+from accel.proxy.connection import Phase
 
 LIMITS = Limits(
     head_bytes=600, field_bytes=200, target_bytes=100, fields=8, body_bytes=3000, window_bytes=500, variants=3
@@ -61,14 +63,51 @@ BODIES = (
     b"x" * 4000,
 )
 
-requests = st.builds(
+BENIGN = (
+    b"Range: bytes=0-1, 3-\r\n",
+    b"Range: bytes=2-3\r\n",
+    b'If-None-Match: "e"\r\n',
+    b"Cache-Control: no-cache\r\n",
+    b"Cache-Control: only-if-cached\r\n",
+    b"Cache-Control: max-stale\r\n",
+    b"Accept-Language: de\r\n",
+    b"Accept-Language: fr\r\n",
+    b"Authorization: x\r\n",
+    b"Connection: keep-alive\r\n",
+)
+FRAMED = (
+    b"\r\n",
+    b"Content-Length: 3\r\n\r\nabc",
+    b"Content-Length: 2500\r\n\r\n" + b"b" * 2500,
+    b"Content-Length: 3500\r\n\r\n" + b"b" * 3500,
+    b"Transfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: x\r\n\r\n",
+    b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
+)
+TARGETS = (b"/", b"/", b"/vary", b"/stream", b"/cut", b"/fail", b"http://a/")
+
+
+def _good(method: bytes, target: bytes, lines: list[bytes], rest: bytes) -> bytes:
+    return b"%b %b HTTP/1.1\r\nHost: a\r\n%b%b" % (method, target, b"".join(lines), rest)
+
+
+good = st.builds(
+    _good,
+    st.sampled_from((b"GET", b"GET", b"GET", b"POST", b"PURGE", b"DELETE")),
+    st.sampled_from(TARGETS),
+    st.lists(st.sampled_from(BENIGN), max_size=2),
+    st.just(b"\r\n") | st.sampled_from(FRAMED),
+)
+upgrade = st.just(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nframes")
+odd = st.builds(
     lambda start, lines, body: start + b"".join(lines) + b"\r\n" + body,
     st.sampled_from(STARTS),
     st.lists(st.sampled_from(LINES), max_size=4).map(lambda lines: [b"Host: a\r\n", *lines]),
     st.sampled_from(BODIES),
 )
 anything = st.binary(max_size=60) | st.sampled_from(LINES + BODIES + STARTS)
-streams = st.lists(requests | anything, min_size=1, max_size=5).map(b"".join)
+pipelines = st.lists(good, min_size=1, max_size=8).map(b"".join)
+streams = st.tuples(pipelines, st.just(b"") | odd | anything | upgrade, st.just(b"") | pipelines).map(b"".join)
 
 
 def answer(call: Call) -> None:
@@ -79,6 +118,8 @@ def answer(call: Call) -> None:
         case b"/stream":
             reply = call.begin(cache_control="max-age=5, stale-while-revalidate=5")
             asyncio.get_running_loop().call_soon(lambda: reply.send(b"x" * 700).send(b"y" * 700).end())
+        case _ if call.request.upgrade:
+            call.begin(101, 0).tunnel = FakeTransport(asyncio.Protocol(), ""), b"frames"
         case b"/cut":
             call.begin(length=10, cache_control="max-age=5").send(b"half").cut()
         case b"/fail":
@@ -119,7 +160,7 @@ async def send(stage: Scene, client: Client, data: bytes, chance: random.Random)
             case 1:
                 client.transport.drain()
             case 2:
-                await stage.after(1)
+                await stage.after(chance.choice((1, 7)), step_s=1)
             case 3:
                 client.transport.drain(min(100, client.transport.get_write_buffer_size()))
             case 4:
@@ -138,9 +179,11 @@ async def finish(stage: Scene, clients: list[Client]) -> None:
         client.transport.drain()
     await stage.after(30, step_s=1)
     for client in clients:
+        if client.connection.phase is Phase.TUNNEL:
+            client.transport.lose()
+            continue
         assert client.transport.is_lost, (client.connection.phase, client.received)
-        if not client.received.startswith(b"HTTP/1.1 101"):
-            assert all(100 <= answer.status < 600 for answer in client.answers)
+        assert all(100 <= answer.status < 600 for answer in client.answers)
     await stage.end()
 
 
@@ -150,7 +193,7 @@ def test_every_connection_is_answered_or_closed(seed: int, stream: bytes, others
     asyncio.run(play(seed, stream, others))
 
 
-@given(st.integers(0, 2**32), st.lists(requests, min_size=2, max_size=8).map(b"".join))
+@given(st.integers(0, 2**32), pipelines)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_pipelines_are_answered_or_closed(seed: int, stream: bytes) -> None:
     asyncio.run(play(seed, stream, []))
