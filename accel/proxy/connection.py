@@ -21,6 +21,7 @@ from accel.errors import ClientGone, RequestError
 from accel.http.message import Request
 from accel.http.request_parser import RequestParser
 from accel.proxy.exchange import Exchange
+from accel.proxy.pace import ReadingPace
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
@@ -53,14 +54,12 @@ class ClientConnection(asyncio.Protocol):
         "_body_bytes_then",
         "_clients",
         "_current",
-        "_drained_then",
         "_exchanges",
         "_is_starting",
         "_last_read_at",
-        "_last_write_at",
+        "_pace",
         "_paused_reading",
         "_receiving",
-        "_slow_since",
         "_waiting",
         "_writable",
         "_written_bytes",
@@ -84,11 +83,11 @@ class ClientConnection(asyncio.Protocol):
         self._is_starting = False
         self._paused_reading = False
         self._writable: asyncio.Future[None] | None = None
-        self._last_read_at = self._last_write_at = self.since
+        self._last_read_at = self.since
         self._body_began_at = 0.0
         self._body_bytes_then = 0
-        self._written_bytes = self._drained_then = 0
-        self._slow_since = 0.0
+        self._written_bytes = 0
+        self._pace = ReadingPace()
 
     # What the event loop calls.
 
@@ -283,12 +282,19 @@ class ClientConnection(asyncio.Protocol):
         while self._waiting and self._current is None and self._writable is None:
             self._start(self._waiting.popleft())
         self._is_starting = False
-        if self._current is not None or self.phase is not Phase.BUSY:
+        if self.phase is not Phase.BUSY:
             return
-        if self._writable is None:
+        if self._current is not None:
+            self._read_on(self._current)
+        elif self._writable is None:
             self._await_request()
         else:
             self._pause_reading()
+
+    def _read_on(self, exchange: Exchange) -> None:
+        """Read on behind the last exchange: its body may be still to come, and the client may leave."""
+        if not self._waiting and not (exchange.body is not None and exchange.body.is_full):
+            self._resume_reading()
 
     def _await_request(self) -> None:
         self._enter(Phase.HEAD if self.parser.in_head else Phase.IDLE)
@@ -343,24 +349,7 @@ class ClientConnection(asyncio.Protocol):
     def _check_writing(self, now: float) -> None:
         """A client that reads nothing, or below the least rate, is dropped."""
         held = self.transport.get_write_buffer_size()
-        drained = self._written_bytes - held
-        if not held:
-            self._slow_since = 0.0
-            return
-        if not self._slow_since:
-            self._slow_since = self._last_write_at = now
-            self._drained_then = drained
-            return
-        timeouts = self._clients.timeouts
-        elapsed = now - self._slow_since
-        if drained == self._drained_then:
-            too_slow = elapsed > timeouts.write_s
-        else:
-            rate = (drained - self._drained_then) / elapsed
-            too_slow = elapsed > timeouts.least_rate_after_s and rate < timeouts.least_rate
-            if elapsed > timeouts.least_rate_after_s and not too_slow:
-                self._slow_since, self._drained_then = now, drained
-        if too_slow:
+        if self._pace.is_too_slow(now, held, self._written_bytes - held, self._clients.timeouts):
             self._time_out(_WRITE_TIMEOUTS)
 
     def _count_out(self, size: int) -> None:

@@ -40,6 +40,11 @@ class RequestBody:
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more than a window is held."""
+        return self._held_bytes > self.window_bytes
+
     async def read(self) -> bytes:
         """Return the next piece, empty at the end; raises what `fail` was given."""
         if self.on_first_read is not None:
@@ -63,7 +68,7 @@ class RequestBody:
         self.has_begun = True
         self._chunks.append(data)
         self._held_bytes += len(data)
-        if self._held_bytes > self.window_bytes:
+        if self.is_full:
             self._flow(False)
         self._wake()
 

@@ -89,8 +89,9 @@ class Page:
 class Call:
     """One fetch, as the origin sees it."""
 
-    def __init__(self, request: OriginRequest) -> None:
+    def __init__(self, request: OriginRequest, is_reading: bool) -> None:
         self.request = request
+        self._is_reading = is_reading
         self.body = b""
         """What was read of the request's body."""
         self.has_whole_body = False
@@ -133,7 +134,7 @@ class Call:
 
     async def run(self) -> OriginReply:
         """Carry the call: the request's body is read while the answer is awaited, as over a real connection."""
-        upload = asyncio.create_task(self._upload())
+        upload = asyncio.create_task(self._upload() if self._is_reading else asyncio.Event().wait())
         try:
             await asyncio.wait((upload, self._answer), return_when=asyncio.FIRST_COMPLETED)
             if not self._answer.done():
@@ -166,7 +167,8 @@ class MemoryOrigin:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.script: dict[bytes, Page | Exception | Callable[[Call], None]] = {}
-        self.window_bytes = 0
+        self.is_reading_bodies = True
+        """False: later calls take nothing of their request's body, as over a full connection."""
 
     def page(self, target: str, body: bytes = b"hello", status: int = 200, **fields: str) -> None:
         """Answer `target` at once from now on; without fields it is fresh for a minute."""
@@ -175,7 +177,7 @@ class MemoryOrigin:
 
     async def fetch(self, request: OriginRequest) -> OriginReply:
         """As `Origin.fetch`."""
-        call = Call(request)
+        call = Call(request, self.is_reading_bodies)
         self.calls.append(call)
         scripted = self.script.get(request.target)
         if isinstance(scripted, Page):

@@ -322,3 +322,41 @@ async def test_a_defect_while_a_body_is_copied_ends_the_readers(scene: Scene) ->
     await scene.settle()
     assert client.transport.is_lost
     scene.failures.clear()
+
+
+async def test_a_pipelined_body_that_comes_late_is_read(scene: Scene) -> None:
+    client = scene.client()
+    client.send(client.request("/slow") + client.request("/2", "POST", body=b"hello")[:-5])
+    (await scene.call()).answer(b"slow", cache_control="no-store")
+    await scene.settle()
+    client.send(b"hello")
+    call = await scene.call(1)
+    assert call.body == b"hello"
+    call.answer(b"2")
+    await scene.settle()
+    assert len(client.answers) == 2
+
+
+async def test_a_client_that_leaves_while_its_last_pipelined_request_waits_is_noticed(scene: Scene) -> None:
+    client = scene.client()
+    client.send(client.request("/1") + client.request("/2"))
+    (await scene.call()).answer(b"1", cache_control="no-store")
+    await scene.settle()
+    assert client.transport.is_reading
+    client.send(client.request("/3"))
+    await scene.settle()
+    assert not client.transport.is_reading
+
+
+async def test_a_pipelined_upload_beyond_the_window_is_not_read_before_the_origin_takes_it(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene(limits=Limits(window_bytes=1000))
+    client = scene.client()
+    client.send(client.request("/1") + client.request("/2", "POST", body=b"x" * 10_000)[:5_000])
+    call = await scene.call()
+    scene.origin.is_reading_bodies = False
+    call.answer(b"1", cache_control="no-store")
+    client.send(b"x" * 1000)
+    await scene.settle()
+    assert client.transport.waiting_bytes == 1000
