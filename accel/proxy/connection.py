@@ -279,8 +279,12 @@ class ClientConnection(asyncio.Protocol):
         While the client leaves too much unread, they wait and nothing is read: `resume_writing` goes on.
         """
         self._is_starting = True
-        while self._waiting and self._current is None and self._writable is None:
-            self._start(self._waiting.popleft())
+        try:
+            while self._waiting and self._current is None and self._writable is None:
+                self._start(self._waiting.popleft())
+        except Exception:
+            self.transport.abort()  # a defect of ours, as in `data_received`
+            raise
         self._is_starting = False
         if self.phase is not Phase.BUSY:
             return

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from wire_scene import NOW, MakeScene, Scene
 
 from accel.config import Limits
 from accel.http.fields import format_date
+from accel.http.message import Request
+from accel.policy.default import DefaultPolicy
+from accel.policy.verdict import RequestVerdict
 
 
 async def test_a_flood_of_pipelined_hits_waits_for_a_client_that_does_not_read(make_scene: MakeScene) -> None:
@@ -360,3 +365,24 @@ async def test_a_pipelined_upload_beyond_the_window_is_not_read_before_the_origi
     client.send(b"x" * 1000)
     await scene.settle()
     assert client.transport.waiting_bytes == 1000
+
+
+async def test_a_defect_in_a_pipelined_request_ends_its_connection(scene: Scene) -> None:
+    class Broken(DefaultPolicy):
+        def request(self, request: Request, client_ip: str) -> RequestVerdict:
+            if request.target == b"/broken":
+                raise ZeroDivisionError("a defect")
+            return super().request(request, client_ip)
+
+    scene.service.policy = Broken(())
+    pipelined, alone = scene.client(), scene.client()
+    pipelined.send(pipelined.request("/1") + pipelined.request("/broken") + pipelined.request("/3"))
+    (await scene.call()).answer(b"1", cache_control="no-store")
+    with pytest.raises(ZeroDivisionError):
+        alone.ask("/broken")
+    await scene.settle()
+    assert pipelined.transport.is_lost
+    assert alone.transport.is_lost
+    gc.collect()
+    assert [context["message"] for context in scene.failures] == ["Task exception was never retrieved"]
+    scene.failures.clear()

@@ -445,3 +445,54 @@ def test_answers_are_read_strictly() -> None:
     """The reader that the other tests rely on."""
     with pytest.raises(ValueError, match="values to unpack"):
         Answer(200, b"", [(b"a", b"1"), (b"a", b"2")])["a"]
+
+
+# A Range on a miss: the whole is fetched and stored, the client gets its part as it comes.
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"), [("bytes=0-1", 0, 2), ("bytes=300-599", 300, 600), ("bytes=-10", 1014, 1024)]
+)
+async def test_a_part_of_a_body_that_is_still_coming(scene: Scene, asked: str, start: int, stop: int) -> None:
+    client = scene.client()
+    client.ask(range=asked)
+    call = await scene.call()
+    assert b"range" not in call.fields
+    reply = call.begin(length=1024, cache_control="max-age=60")
+    for at in range(0, 1024, 100):
+        reply.send(BODY[at : at + 100])
+        await scene.settle()
+    reply.end()
+    await scene.settle()
+    (answer,) = client.answers
+    assert (answer.status, answer.body, answer.is_whole) == (206, BODY[start:stop], True)
+    assert answer["content-range"] == f"bytes {start}-{stop - 1}/1024"
+    assert (await scene.get()).body == BODY
+
+
+async def test_a_part_that_does_not_exist_of_a_body_that_is_still_coming(scene: Scene) -> None:
+    client = scene.client()
+    client.ask(range="bytes=5000-")
+    (await scene.call()).begin(length=1024, cache_control="max-age=60").send(BODY).end()
+    await scene.settle()
+    assert (client.answers[0].status, client.answers[0]["content-range"]) == (416, "bytes */1024")
+    assert (await scene.get()).body == BODY
+
+
+async def test_a_part_of_a_body_of_unknown_length_is_the_whole(scene: Scene) -> None:
+    client = scene.client()
+    client.ask(range="bytes=0-1")
+    (await scene.call()).begin(cache_control="max-age=60").send(BODY).end()
+    await scene.settle()
+    assert (client.answers[0].status, client.answers[0].body) == (200, BODY)
+
+
+async def test_a_body_cut_short_behind_the_part_asked_for(scene: Scene) -> None:
+    early, late = scene.client(), scene.client()
+    early.ask(range="bytes=0-1")
+    late.ask(range="bytes=1000-")
+    (await scene.call()).begin(length=1024, cache_control="max-age=60").send(BODY[:500]).cut()
+    await scene.settle()
+    assert (early.answers[0].status, early.answers[0].body, early.answers[0].is_whole) == (206, BODY[:2], True)
+    assert late.transport.is_cut
+    assert scene.count("stored") == 0
