@@ -29,6 +29,8 @@ TUNNELLED = frozenset({b"websocket"})
 """Protocols that may leave HTTP by Upgrade; every other Upgrade is ignored (RFC 9110 §7.8 allows it)."""
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
+_LONGEST_HOST = 262
+"""A name of 255 bytes, a trailing dot, a port: what is longer names nothing (RFC 1035 §2.3.4)."""
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 _BAD_TARGET = re.compile(rb"[^\x21-\x7e]|#|%0[0aAdD]")
 _OWN_CODINGS = frozenset({b"chunked", b"identity", b""})
@@ -326,7 +328,7 @@ def _normal_host(authority: bytes, required: bool = False) -> bytes:
     if not authority and not required:
         return b""
     match = _HOST.fullmatch(authority)
-    if match is None or int(match[1] or 80) > 65535:
+    if match is None or len(authority) > _LONGEST_HOST or int(match[1] or 80) > 65535:
         raise RequestError(400, "Host is not host[:port]")
     host = authority.lower()
     if match[1] is not None:

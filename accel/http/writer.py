@@ -30,7 +30,7 @@ REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def canonical_name(name: bytes) -> bytes:
     """Return a lower-case field name in the case that people expect to read: `etag` -> `ETag`."""
     return _ODD_NAMES.get(name) or b"-".join(part.capitalize() for part in name.split(b"-"))

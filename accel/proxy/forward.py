@@ -22,7 +22,7 @@ from accel.origin.fetch import OriginResponse
 from accel.proxy import deliver, synth, tunnel
 from accel.proxy.cache import Found
 from accel.proxy.fill import Ending, Fill
-from accel.proxy.origin_view import origin_request
+from accel.proxy.origin_view import hops_left, origin_request
 from accel.proxy.outcome import Outcome
 from accel.stats.counters import index
 
@@ -43,6 +43,9 @@ class Next(Enum):
 
 async def passed(exchange: Exchange, reason: Forward) -> None:
     """Forward a request and its answer; nothing is looked up or stored."""
+    if hops_left(exchange.request) == 0:
+        exchange.answer(synth.options(exchange.date()), Outcome.SYNTHETIC)
+        return
     response = await _fetch(exchange)
     await _invalidate(exchange, response)
     await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from accel.http.fields import hop_by_hop
+from accel.http.fields import delta_seconds, hop_by_hop
 from accel.http.message import Fields, Line, Request
 from accel.origin.fetch import BodySource, OriginRequest
 
@@ -58,7 +58,11 @@ def origin_request(
     lines = [(b"host", request.host)]
     lines += [line for line in request.fields.lines if line[0] not in drop and not _is_poison(line[0])]
     lines += conditions or ()
-    lines.append((b"via", VIA))
+    hops = hops_left(request)
+    if hops is not None:
+        lines = [line for line in lines if line[0] != b"max-forwards"]
+        lines.append((b"max-forwards", b"%d" % (hops - 1)))
+    lines.append((b"via", b"1.%d accel" % request.minor))
     if client_ip:
         lines.append((b"x-forwarded-for", client_ip.encode()))
     lines.append((b"x-forwarded-proto", b"http"))
@@ -73,7 +77,14 @@ def origin_request(
     )
 
 
-@lru_cache(maxsize=1024)
+def hops_left(request: Request) -> int | None:
+    """Return how many proxies an OPTIONS may still pass, None if it does not say (RFC 9110 §7.6.2)."""
+    if request.method != b"OPTIONS":
+        return None
+    return delta_seconds(request.fields.get(b"max-forwards") or b"")
+
+
+@lru_cache(maxsize=256)
 def _is_poison(name: bytes) -> bool:
     """Whether a field is ours to write or nobody's; CGI and WSGI origins read `_` in a name as `-`."""
     name = name.replace(b"_", b"-")

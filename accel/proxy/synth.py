@@ -52,6 +52,12 @@ def only_if_cached(date: bytes) -> Answer:
     return 504, _lines(b"text/plain; charset=utf-8", body, date), body
 
 
+def options(date: bytes) -> Answer:
+    """Return the answer to an OPTIONS that was not to go further (RFC 9110 §7.6.2)."""
+    lines = [(b"date", date), (b"allow", _ALLOW), (b"cache-control", b"no-store"), (b"server", NAME)]
+    return 204, lines, b""
+
+
 def receipt(status: int, facts: dict[str, object], date: bytes) -> Answer:
     """Return the answer to a purge: what it did, as JSON."""
     body = json.dumps(facts).encode() + b"\n"

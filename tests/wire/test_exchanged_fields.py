@@ -72,6 +72,30 @@ async def test_via_is_a_chain(scene: Scene) -> None:
     assert (await scene.call()).fields.get(b"via") == b"1.0 fred, 1.1 accel"
 
 
+async def test_via_names_the_version_that_came_in(scene: Scene) -> None:
+    """RFC 9110 §7.6.3."""
+    client = scene.client()
+    client.send(client.request(version="1.0"))
+    assert (await scene.call()).fields.get(b"via") == b"1.0 accel"
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "seen"), [("OPTIONS", "2", b"1"), ("OPTIONS", "x", b"x"), ("GET", "0", b"0")]
+)
+async def test_an_options_is_told_how_far_it_may_go(scene: Scene, method: str, sent: str, seen: bytes) -> None:
+    """RFC 9110 §7.6.2."""
+    scene.client().ask("/", method, max_forwards=sent)
+    assert (await scene.call()).fields.all(b"max-forwards") == [seen]
+
+
+async def test_an_options_that_may_go_no_further_is_answered_here(scene: Scene) -> None:
+    client = scene.client()
+    answer = await scene.get("*", "OPTIONS", client, max_forwards="0")
+    assert (answer.status, scene.origin.calls, client.is_open) == (204, [], True)
+    assert "DELETE" in answer["allow"]
+    assert scene.count("synthetic") == 1
+
+
 HOP_BY_HOP = {
     "connection": "keep-alive, x-secret",
     "keep-alive": "timeout=5",

@@ -181,6 +181,12 @@ def test_what_is_no_host(authority: bytes) -> None:
     assert parse(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % authority)[1] == 400
 
 
+@pytest.mark.parametrize(("length", "status"), [(255, None), (263, 400)])
+def test_a_host_is_no_longer_than_names_are(length: int, status: int | None) -> None:
+    """Each host that is read is remembered for a while: a client must not choose how much that is."""
+    assert parse(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * length))[1] == status
+
+
 def test_http_1_0_needs_no_host() -> None:
     request = one(OLD)
     assert (request.minor, request.host, request.authority) == (0, b"", b"")
