@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -179,9 +178,10 @@ class Raw:
 class Failure:
     """An exchange of a load that had no whole answer."""
 
-    connection: int
+    client: int
     why: str
-    at_mono: float
+    answers: int
+    """How many it had had on that connection: none if the connection was new."""
 
 
 class Load:
@@ -226,17 +226,20 @@ class Load:
     async def _client(self, number: int) -> None:
         while not self._is_over:
             writer = None
+            answered = Counter[int]()
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                await self._ask_on(number, reader, writer)
+                await self._ask_on(number, reader, writer, answered)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-                self.failures.append(Failure(number, repr(error), time.monotonic()))
+                self.failures.append(Failure(number, repr(error), answered.total()))
             finally:
                 if writer is not None:
                     writer.close()
 
-    async def _ask_on(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Ask until the answer says that the connection closes."""
+    async def _ask_on(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: Counter[int]
+    ) -> None:
+        """Ask until the answer says that the connection closes, counting answers by status."""
         turn = number
         while not self._is_over:
             target = self._targets[turn % len(self._targets)]
@@ -245,7 +248,9 @@ class Load:
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
-            self.statuses[int(head.split(b" ", 2)[1])] += 1
+            status = int(head.split(b" ", 2)[1])
+            answered[status] += 1
+            self.statuses[status] += 1
             self.done += 1
             if b"\r\nconnection: close" in head:
                 self.reconnects += 1

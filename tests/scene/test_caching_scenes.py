@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 from pathlib import Path
 
 import origins
@@ -86,6 +88,23 @@ def test_a_purge_drops_every_variant_and_a_second_one_finds_nothing(
     assert [answer.is_hit for answer in languages] == [False, False, True, True]
     assert receipts == [200, 404]
     assert not any(answer.is_hit for answer in after)
+
+
+def test_a_worker_that_slept_through_a_purge_serves_nothing_old(start_accel: StartAccel, fault: FaultOrigin) -> None:
+    fault.on("/page", reply(b"old", MINUTE))
+    accel = start_accel([fault.backend], "--worker-timeout", "30s")
+
+    with clients_of_every_worker(accel) as clients:
+        ask_all(clients, "/page")
+        fault.on("/page", reply(b"new", MINUTE))
+        sleeper = accel.worker_pids()[0]
+        os.kill(sleeper, signal.SIGSTOP)
+        [receipt] = accel.admin("POST", "/purge", {"urls": ["http://scene/page"]})["receipts"]
+        os.kill(sleeper, signal.SIGCONT)
+        bodies = {answer.body for answer in ask_all(clients, "/page")}
+
+    assert (receipt["dropped"], receipt["answered"], receipt["workers"]) == (1, 1, 2)
+    assert bodies == {b"new"}
 
 
 def test_a_purge_from_elsewhere_is_refused(start_accel: StartAccel, fault: FaultOrigin) -> None:

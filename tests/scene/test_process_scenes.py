@@ -43,7 +43,7 @@ def wait_replaced(accel: Accel, pid: int, within_s: float) -> None:
 
 def check_only_its_own_failed(load: Load, held: int) -> None:
     """Fail unless at most `held` connections of the load had one failure each."""
-    failed = Counter(failure.connection for failure in load.failures)
+    failed = Counter(failure.client for failure in load.failures)
     assert len(failed) <= held, load.failures
     assert set(failed.values()) <= {1}, load.failures
     assert set(load.statuses) == {200}
@@ -196,6 +196,22 @@ def test_a_graceful_stop_lets_an_exchange_end(
     assert answer.body == b"whole"
     assert answer.fields["connection"] == last.fields["connection"] == "close"
     assert accel.child.wait() == 0
+    accel.check_log()
+
+
+def test_a_graceful_stop_under_load_cuts_nobody_off(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    """Every client is told `Connection: close` with an answer; what fails after that are new connections."""
+    origin.on("/passed", reply(b"passed", "Cache-Control: no-store"))
+    accel = start_accel([origin.backend])
+
+    with Load(accel.port, ["/page", "/passed"], connections=16) as load:
+        accel.send(signal.SIGTERM)
+        code = accel.child.wait()
+
+    assert code == 0
+    assert load.reconnects >= 16
+    assert set(load.statuses) == {200}
+    assert not any(failure.answers for failure in load.failures)
     accel.check_log()
 
 
