@@ -21,6 +21,8 @@ from accel.server.scoreboard import WorkerBoard
 _BATCH = 8
 _SOME = 4
 """What a worker takes that has looked away in vain: the others are busy."""
+_LAST = 256
+"""What a leaving worker takes at most, share or not."""
 _SLACK = 1
 """Connections above 1.1 of the mean that are no reason to look away. More of it left a whole burst of 8 or 16
 kept-alive connections with one of two workers."""
@@ -54,13 +56,19 @@ class Acceptor:
             self._loop.add_reader(sock.fileno(), self._readable, sock)
 
     def close(self) -> None:
-        """Accept no more; what waits in the sockets is for the other workers."""
+        """Take what waits, then no more: when all workers leave, the kernel resets what none of them took."""
         if not self._is_open:
             return
         self._is_open = False
         for sock in self._sockets:
             self._loop.remove_reader(sock.fileno())
+            self._take(sock, _LAST)
             sock.close()
+
+    async def settled(self) -> None:
+        """Wait until each connection that was taken is one of the clients."""
+        while self._opening:
+            await asyncio.wait(self._opening)
 
     def beat(self) -> None:
         """Let the memory of recent accepts fade."""

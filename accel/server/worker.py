@@ -123,6 +123,7 @@ class Worker:
         await self._leaving.wait()
         self._board.set_state(WorkerState.LEAVING)
         self._acceptor.close()
+        await self._acceptor.settled()
         self._clients.stop()
         await self._finish_exchanges()
         self._clients.abort()

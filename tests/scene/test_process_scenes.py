@@ -200,7 +200,10 @@ def test_a_graceful_stop_lets_an_exchange_end(
 
 
 def test_a_graceful_stop_under_load_cuts_nobody_off(start_accel: StartAccel, origin: FaultOrigin) -> None:
-    """Every client is told `Connection: close` with an answer; what fails after that are new connections."""
+    """Every client is told `Connection: close` with an answer; after that, new connections are refused.
+
+    One may come in the instant between a worker's last accept and its close.
+    """
     origin.on("/passed", reply(b"passed", "Cache-Control: no-store"))
     accel = start_accel([origin.backend])
 
@@ -212,6 +215,7 @@ def test_a_graceful_stop_under_load_cuts_nobody_off(start_accel: StartAccel, ori
     assert load.reconnects >= 16
     assert set(load.statuses) == {200}
     assert not any(failure.answers for failure in load.failures)
+    assert sum("refused" not in failure.why for failure in load.failures) <= 1
     accel.check_log()
 
 
