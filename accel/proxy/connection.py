@@ -108,7 +108,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         except Exception:
-            self.transport.abort()  # a defect of ours: the loop's handler counts and reports it
+            self._reset()  # a defect of ours: the loop's handler counts and reports it
             raise
         if self.phase is Phase.IDLE and self.parser.in_head:
             self._enter(Phase.HEAD)
@@ -214,12 +214,8 @@ class ClientConnection(asyncio.Protocol):
     def cut(self, exchange: Exchange) -> None:
         """End without completing the answer, so that the client cannot take it for a whole one."""
         self._current = None
-        if self.phase is Phase.CLOSED:
-            return
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
+        if self.phase is not Phase.CLOSED:
+            self._reset()
 
     def become_tunnel(self) -> tuple[asyncio.Transport, bytes]:
         """Hand the transport to a tunnel, with what the client already sent beyond its request."""
@@ -243,7 +239,8 @@ class ClientConnection(asyncio.Protocol):
                 if self.transport.get_write_buffer_size():
                     self.since = now  # it is still reading the last answer
                 elif waited > self._clients.idle_s():
-                    self._time_out(_IDLE_TIMEOUTS)
+                    self._clients.counters[_IDLE_TIMEOUTS] += 1
+                    self.transport.abort()
             case Phase.HEAD:
                 if waited > timeouts.head_s:
                     self._clients.counters[_HEAD_TIMEOUTS] += 1
@@ -262,9 +259,11 @@ class ClientConnection(asyncio.Protocol):
         self._refuse(RequestError(status, "too many connections"))
 
     def retire(self) -> None:
-        """Close now if nothing is under way: the worker is stopping at once."""
-        if self.phase is not Phase.CLOSED:
+        """Close at once: the worker is stopping, or needs the room."""
+        if self.is_idle:
             self.transport.abort()
+        elif self.phase is not Phase.CLOSED:
+            self._reset()
 
     # Steps.
 
@@ -283,7 +282,7 @@ class ClientConnection(asyncio.Protocol):
             while self._waiting and self._current is None and self._writable is None:
                 self._start(self._waiting.popleft())
         except Exception:
-            self.transport.abort()  # a defect of ours, as in `data_received`
+            self._reset()  # a defect of ours, as in `data_received`
             raise
         self._is_starting = False
         if self.phase is not Phase.BUSY:
@@ -334,8 +333,11 @@ class ClientConnection(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _time_out(self, counter: int) -> None:
-        self._clients.counters[counter] += 1
+    def _reset(self) -> None:
+        """Close so that the client takes nothing for whole that is not: an end of file could end a body."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def _check_body(self, now: float) -> None:
@@ -354,7 +356,8 @@ class ClientConnection(asyncio.Protocol):
         """A client that reads nothing, or below the least rate, is dropped."""
         held = self.transport.get_write_buffer_size()
         if self._pace.is_too_slow(now, held, self._written_bytes - held, self._clients.timeouts):
-            self._time_out(_WRITE_TIMEOUTS)
+            self._clients.counters[_WRITE_TIMEOUTS] += 1
+            self._reset()
 
     def _count_out(self, size: int) -> None:
         self._written_bytes += size

@@ -122,3 +122,28 @@ def test_a_client_that_resets_is_noticed() -> None:
         await scene.until(lambda: scene.origin.calls[0].was_cancelled)
 
     perform(play)
+
+
+@pytest.mark.parametrize("ending", ["stop", "slow reader"])
+def test_an_answer_that_ends_with_its_connection_is_reset_when_it_is_broken_off(ending: str) -> None:
+    """An end of file would make half a body a whole one (RFC 9112 §8)."""
+
+    async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+        await scene.until(lambda: bool(scene.origin.calls))
+        reply = scene.origin.calls[0].begin(cache_control="no-store").send(b"half")
+        await reader.readuntil(b"half")
+        if ending == "stop":
+            scene.clients.abort()
+        else:
+            (connection,) = scene.clients._connections
+            reply.send(*[b"x" * 1_000_000] * 40).end()
+            await scene.until(lambda: connection.transport.get_write_buffer_size() > 0)
+            for _ in range(2):
+                scene.clients.check()
+                scene.mono += 31
+            scene.clients.check()
+        with pytest.raises(ConnectionResetError):
+            await reader.read(-1)
+
+    perform(play)
