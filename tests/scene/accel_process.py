@@ -19,6 +19,8 @@ from typing import Any
 from children import SOON_S, Child, eventually
 
 EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} [a-z-]+( |$)")
+OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
+"""Each request is counted in one of them."""
 LISTENING = re.compile(r" listening address=127\.0\.0\.1:(\d+)")
 
 
@@ -132,10 +134,20 @@ class Accel:
     def stop(self) -> None:
         """Stop gracefully and check that nothing went wrong in all its life."""
         assert self.child.is_running, f"accel is gone:\n{self.log}"
-        assert self.counter("callback_failures") == 0, self.log
+        self._check_counters()
         self.send(signal.SIGTERM)
         assert self.child.wait(SOON_S) == 0, self.log
         self.check_log()
+
+    def _check_counters(self) -> None:
+        """Fail if the loop's handler saw a failure, or the sums are not what `stats.counters` promises.
+
+        A worker that was killed may have died between two words of a sum.
+        """
+        counted = self.admin("GET", "/stat")
+        assert counted["callback_failures"] == 0, self.log
+        if " worker-died " not in self.log:
+            assert sum(counted[name] for name in OUTCOMES) == counted["requests"], counted
 
     def check_log(self) -> None:
         """Fail if it printed anything but events."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import time
 from collections import Counter
@@ -324,6 +325,38 @@ def test_workers_that_die_at_once_are_replaced_ever_more_slowly(start_accel: Sta
 
     assert " crash-loop next_worker_in_s=0.25" in accel.log
     assert ask(accel, "/page").status == 200
+
+
+def test_everything_at_once_leaves_a_sound_accel(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    """Kills, reloads, purges and more or fewer workers, in an order that is the same each time, under load."""
+    origin.on("/passed", reply(b"passed", "Cache-Control: no-store"))
+    accel = start_accel([origin.backend])
+    order = random.Random(5)
+    number_of = {"reload": signal.SIGHUP, "more": signal.SIGTTIN, "fewer": signal.SIGTTOU, "logs": signal.SIGUSR1}
+    kills = 0
+
+    with Load(accel.port, ["/page", "/passed"], connections=12) as load:
+        for _ in range(40):
+            deed = order.choice(["kill", "purge", *number_of])
+            if deed == "kill":
+                os.kill(eventually("a worker that is no newcomer", lambda: grown_worker(accel)), signal.SIGKILL)
+                kills += 1
+            elif deed == "purge":
+                accel.admin("POST", "/purge", {"urls": ["http://scene/page"]})
+            else:
+                accel.send(number_of[deed])
+            load.wait_more(50)
+    eventually("nothing is in flight", lambda: accel.backends()[origin.backend]["in_flight"] == 0)
+    eventually("every worker accepts", lambda: len(accel.accepting_pids()) == accel.admin("GET", "/facts")["workers"])
+
+    assert kills >= 5
+    assert len(load.failures) <= 12 * kills, "no client fails more than once for each kill"
+    assert set(load.statuses) == {200}
+
+
+def grown_worker(accel: Accel) -> int | None:
+    """Return the process id of a worker whose death is no sign of a crash loop."""
+    return next((row["pid"] for row in accel.workers() if row["age_s"] > 0.6), None)
 
 
 def test_process_titles_say_which_is_which(start_accel: StartAccel, origin: FaultOrigin) -> None:
