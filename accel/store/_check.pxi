@@ -1,0 +1,161 @@
+# The walk that proves the whole map, and its figures. Runs beside working workers: it pins what it reads.
+
+FAULTS_LISTED = 20
+
+
+cdef class Inspector(Index):
+    """Reads everything through the row of pins that no worker has."""
+
+    def __cinit__(self, *_, **__):
+        if self.row != self.map.row_count:
+            raise ValueError("a worker's row is not for looking")
+
+    def figures(self) -> dict:
+        """Return segments by state and kind, filled bytes, pins, records, and the sums of the workers' rows."""
+        cdef uint64_t number, word
+        cdef accel_segment *segment
+        counts = dict.fromkeys(("free", "open", "sealed", "claimed", "limbo", "probation", "main", "filled_bytes"), 0)
+        states = ("free", "open", "sealed", "claimed", "limbo")
+        for number in range(self.map.segment_count):
+            segment = &self.map.segments[number]
+            word = LOAD(&segment.word)
+            counts[states[state_in(word)]] += 1
+            if is_readable(word):
+                counts["main" if kind_in(word) == KIND_MAIN else "probation"] += 1
+                counts["filled_bytes"] += LOAD(&segment.fill)
+        return counts | self.row_figures() | {
+            "pins": self.count_pins(),
+            "records": self.map.count_records(),
+            "taken_bytes": self.map.taken_bytes(),
+            "size_bytes": self.map.size,
+            "oldest_at": self.oldest_at(),
+        }
+
+    cdef dict row_figures(self):
+        cdef uint64_t row
+        sums = dict.fromkeys(("written", "evicted", "moved", "walked", "refused", "returned"), 0)
+        for row in range(self.map.row_count):
+            sums["written"] += self.map.rows[row].numbered
+            sums["evicted"] += self.map.rows[row].evicted
+            sums["moved"] += self.map.rows[row].moved
+            sums["walked"] += self.map.rows[row].walked
+            sums["refused"] += self.map.rows[row].refused
+            sums["returned"] += self.map.rows[row].returned
+        return sums
+
+    cdef uint64_t count_pins(self):
+        cdef uint64_t row, number, count = 0
+        for row in range(self.map.row_count):
+            for number in range(self.map.segment_count):
+                count += PEEK(&self.map.pins[row * self.map.pins_stride + number])
+        return count
+
+    cdef double oldest_at(self):
+        """Return when the oldest readable segment was opened; 0: there is none."""
+        cdef uint64_t number, oldest = 0
+        for number in range(self.map.segment_count):
+            if is_readable(LOAD(&self.map.segments[number].word)):
+                opened_at_ns = LOAD(&self.map.segments[number].opened_at_ns)
+                oldest = opened_at_ns if oldest == 0 else min(oldest, opened_at_ns)
+        return oldest / 1e9
+
+    def check(self) -> tuple:
+        """Return what was counted (records, pieces, live and dead bytes, twins, broken) and the first faults found."""
+        faults = []
+        counts = dict.fromkeys(("records", "pieces", "live_bytes", "dead_bytes", "reachable", "twins", "broken"), 0)
+        cdef uint64_t number
+        for number in range(self.map.segment_count):
+            self.check_segment(number, counts, faults)
+        for number in range(self.map.bucket_count * SLOTS):
+            self.check_slot(number, counts, faults)
+        return counts, faults[:FAULTS_LISTED]
+
+    cdef check_segment(self, uint64_t number, dict counts, list faults):
+        cdef accel_segment *segment = &self.map.segments[number]
+        cdef uint64_t word
+        self.pin(number << OFFSET_BITS)
+        FENCE()
+        word = LOAD(&segment.word)
+        if is_readable(word):
+            self.walk(number, generation_in(word), LOAD(&segment.fill), counts, faults)
+        elif state_in(word) > STATE_LIMBO:
+            faults.append(f"segment {number}: no such state")
+        self.unpin(number << OFFSET_BITS)
+
+    cdef walk(self, uint64_t number, uint64_t generation, uint64_t fill, dict counts, list faults):
+        """Step over a pinned segment's records; they must end where it is filled to, each with its checksum."""
+        cdef char *data = self.map.data + number * self.map.segment_bytes
+        cdef uint64_t at = FIRST_RECORD
+        cdef accel_record *record
+        if fill > self.map.segment_bytes:
+            faults.append(f"segment {number}: filled beyond its end")
+            return
+        while at < fill:
+            record = <accel_record *>(data + at)
+            if record.generation < generation:
+                return  # opened by a process that was killed or has not come further: nothing is in it yet
+            if record.generation > generation or record.size < HEAD or at + record.size > fill:
+                faults.append(f"segment {number} at {at}: no record")
+                return
+            if record.checksum != self.map.checksum(record):
+                faults.append(f"segment {number} at {at}: checksum")
+            counts["pieces" if record.shape == SHAPE_PIECE else "records"] += 1
+            counts["live_bytes" if self.is_live(record, place_of(number, at)) else "dead_bytes"] += record.size
+            at += record.size
+
+    cdef bint is_live(self, accel_record *record, uint64_t place) noexcept:
+        cdef Place parent
+        if record.shape != SHAPE_PIECE:
+            return self.slot_with(record.hash, slot_of(record.hash, place)) != NULL
+        if not self.find_parent(record, reference_of(record.generation, place), &parent):
+            return False
+        self.unpin(parent.value)
+        return True
+
+    cdef check_slot(self, uint64_t number, dict counts, list faults):
+        """A slot must lead to a whole record of its bucket and tag; its pieces may be gone, which is a miss."""
+        cdef uint64_t *slot = &self.map.slots[number]
+        cdef uint64_t word, value = LOAD(slot)
+        cdef Place place
+        if value == 0 or not self.look(slot, value, &place):
+            return
+        word = LOAD(&self.map.segments[segment_in(place.value)].word)
+        if not is_readable(word) or place.record.generation != generation_in(word):
+            faults.append(f"slot {number}: leads to a segment that is gone")
+        elif place.record.shape == SHAPE_PIECE or self.map.bucket(place.record.hash) != slot - number % SLOTS:
+            faults.append(f"slot {number}: leads to no record of its bucket")
+        elif place.record.hash >> PLACE_BITS != place.value >> PLACE_BITS:
+            faults.append(f"slot {number}: leads to a record of another tag")
+        else:
+            counts["reachable"] += 1
+            counts["twins"] += self.has_twin(slot, &place)
+            counts["broken"] += not self.has_all_pieces(place.record)
+        self.unpin(place.value)
+
+    cdef bint has_twin(self, uint64_t *slot, Place *place) noexcept:
+        """Whether a lower slot has the same key: then nobody reads this one."""
+        cdef Place first
+        cdef accel_record *record = place.record
+        cdef bint is_twin
+        if not self.find(record.hash, <char *>record + HEAD, record.key_length, &first):
+            return False
+        is_twin = first.slot < slot
+        self.unpin(first.value)
+        return is_twin
+
+    cdef bint has_all_pieces(self, accel_record *record) noexcept:
+        """Whether a long body is there whole, as a reader would find it."""
+        cdef Piece piece
+        cdef uint64_t length = 0
+        cdef uint32_t number
+        cdef bint is_there = True
+        if record.shape == SHAPE_WHOLE:
+            return True
+        for number in range(record.pieces):
+            piece.reference = LOAD(&references(record)[number])
+            self.pin(piece.reference)
+            FENCE()
+            is_there = is_there and read_piece(self.map, record, number, &piece)
+            length += piece.length if is_there else 0
+            self.unpin(piece.reference)
+        return is_there and length == record.body_length

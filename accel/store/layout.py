@@ -1,0 +1,324 @@
+"""The shared store's memory map, version 1: what lies where, who writes it, and what a kill leaves.
+
+Owns every offset, width and constant of the map. The compiled side reads them from a C header that setup.py writes
+out of this module, so there is one source; `FINGERPRINT` lets each side refuse another's map. Knows no process.
+
+```
+ header     4 KiB, one page      geometry and secret (written once, before the first fork); the segments' sequence
+ rows       64 bytes a worker    its running number, what it evicted, moved, refused
+ segments   32 bytes each        the segment word, its place in the FIFO order, how far it is filled, since when
+ pins       [row][segment] u32   how often that process holds that segment; one row more than there are workers
+ index      [bucket][8] u64      slots: where the record of a key lies; a bucket is one cache line
+ ghosts     u32 each             fingerprints of what lately left the probation segments (a hint, never a proof)
+ data       segment x size       64 bytes left empty, then records end to end up to `fill`
+```
+```
+ slot          tag 30 | segment 16 | offset 18 in units of 16 bytes        0: empty (no record lies at offset 0)
+ reference     generation 30 | segment 16 | offset 18                      where a piece of a long body lies
+ segment word  generation 40 | owner row 16 | kind 4 | state 4
+ record        64 bytes (see RECORD), key, meta, then the body, or for a long body the references to its pieces
+```
+
+Who writes each word
+--------------------
+- header: the arbiter, before it forks; `sequence` by fetch-and-add.
+- rows, pins: the worker of that row alone, and the arbiter once that worker is dead (`forget`).
+- segment word: by compare-and-swap, and only along these arrows:
+    FREE -> OPEN(w)        whoever needs space; w alone writes this segment's order, fill and bytes from here on
+    OPEN(w) -> SEALED      w when it is full; the arbiter when w is dead
+    SEALED -> CLAIMED(w)   whoever needs space: w walks it and empties it. Still readable
+    CLAIMED(w) -> LIMBO    w: nothing points to it any more
+    CLAIMED(w) -> SEALED   the arbiter when w is dead; the next walk finds done what was done
+    LIMBO -> FREE          anyone who finds no pin on it; the generation goes up by one
+- slots, references: by compare-and-swap.
+- ghosts, a record's `used`: anybody, plain stores; a lost one costs a little hit ratio and nothing else.
+- everything else under `fill`: nobody, ever. A record is immutable.
+
+Writing. A record's bytes go above `fill`, where nobody looks; then `fill` moves over them (release); then one
+compare-and-swap puts the slot. All of it happens in one call, so no segment is ever held by a slow origin: what a
+writer has not made a record of yet waits in the worker's own memory, at most an eighth of a segment a writer and
+`writer_bytes` a worker. (The first plan reserved space in the segment and filled it as the body came. That needs
+states for half-written and given-up records, holds a segment for as long as the slowest body in it, and gives
+readers nothing: they cannot use what is not whole.) A body longer than that eighth goes in pieces, each a record
+that no slot points to; the parent, written at commit, refers to them with their segments' generations.
+
+Reading. Load the slot; pin its segment (own word, += 1); full fence; load the slot again. If it is unchanged the
+bytes stay for as long as the pin stays: a slot only ever points into a segment that is not yet LIMBO, the reclaimer
+takes the slots out before LIMBO and looks at the pins after a fence after that, so one of the two sees the other
+(Dekker's argument, as in hazard pointers). If it changed, try again: somebody else got on with something. A
+reference is checked by its generation and by the segment's state instead, since a copy of it may outlive the move.
+Nobody waits for anybody: a process stopped anywhere holds what it pinned, its two open segments and the one that it
+was emptying, and the others go round them.
+
+Reclaiming. Oldest sealed segment that nobody pins, of the kind that has more than its share. Each record that is
+still pointed to is either copied on (its slot, or its parent's reference, swapped to the new place) or dropped (its
+slot swapped to 0). A long body goes or stays as a whole: its parent decides. Two movers, or a mover and a freshening,
+may meet at one parent: each looks again after its swap and mends what the other could not see.
+
+Two puts of one key at once may each find an empty slot. Both look again after their swap and keep the lower slot;
+reading takes the lower one too. What a kill leaves of that is a twin that the next put or remove of the key takes out.
+
+What a kill -9 leaves
+---------------------
+ while its bytes are written      bytes above `fill`: nobody sees them, the segment is sealed by the arbiter
+ before its slot is put           a whole record that nothing points to: dead space, goes with the segment
+ between slot and looking again   perhaps a twin, as above
+ between pieces and parent        dead space, as above
+ in a walk                        records moved, dropped, or not yet: CLAIMED -> SEALED, and the next walk goes on
+ between copy and swap            a copy that nothing points to: dead space
+ between two references' mending  a reference whose generation no longer matches: that body is a miss, never wrong
+ after LIMBO                      LIMBO belongs to nobody: the next who needs space frees it
+ after FREE -> OPEN               an open segment whose old `fill` covers records of an older generation: a walk
+                                  stops at the first record whose generation is not the segment's
+ holding pins                     they stand until the arbiter has seen the death and calls `forget`
+
+`--memory` is the size of the whole map. It is allocated when it is made (posix_fallocate), so a full machine is an
+error at the start and no SIGBUS later, and sealed, so nobody can cut it short.
+
+Sizes. A slot for each 512 bytes and a ghost for each two slots: 2 % of the map. Segments of a 256th of the map,
+256 KiB to 1 MiB, so that walking one stays well under 2 ms; larger only where 65,536 of them would not do.
+
+Sources: Segcache (NSDI 21: segments, one eviction for many objects), S3-FIFO (SOSP 23: probation, ghosts, reinsertion),
+hazard pointers (Michael 2004), SipHash (Aumasson, Bernstein 2012), Pelikan's and memcached's notes on slab pinning.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from accel.errors import ConfigError
+
+MAGIC = 0x01_65_72_6F_74_73_6C_61
+VERSION = 1
+PAGE_BYTES = 4096
+LINE_BYTES = 64
+
+OFFSET_BITS, SEGMENT_BITS, UNIT_BITS = 18, 16, 4
+"""An offset counts units of 16 bytes, so a segment may have 4 MiB."""
+PLACE_BITS = OFFSET_BITS + SEGMENT_BITS
+"""Above these a slot carries 30 bits of the key's hash, a reference 30 bits of the generation."""
+STATE_BITS, KIND_BITS, OWNER_BITS = 4, 4, 16
+BUCKET_SLOTS = 8
+FIRST_RECORD = LINE_BYTES
+"""Where a segment's first record lies: never at 0, so that no slot is 0."""
+
+
+class State(IntEnum):
+    """What may be done with a segment."""
+
+    FREE = 0  # empty; anybody may open it
+    OPEN = 1  # its owner appends; readable
+    SEALED = 2  # full; readable, may be claimed
+    CLAIMED = 3  # its owner empties it; readable
+    LIMBO = 4  # nothing points to it; free once nobody pins it
+
+
+class Kind(IntEnum):
+    """Which of the two queues of S3-FIFO a segment is in."""
+
+    PROBATION = 0  # what came lately
+    MAIN = 1  # what was used while on probation, or came back soon
+
+
+class Shape(IntEnum):
+    """What a record is."""
+
+    WHOLE = 1  # key, meta and body
+    PARENT = 2  # key, meta and references to the pieces of the body
+    PIECE = 3  # a part of a body: no key, no meta
+
+
+PROBATION_SHARE = 10
+"""Segments on probation are at most this part of all (S3-FIFO: a tenth)."""
+PROMOTE_AT = 2
+"""Uses after which a record on probation moves to the main segments (S3-FIFO: more than one)."""
+USED_MOST = 3
+"""`used` counts no further: a record survives at most so many walks without being used again."""
+SPARE_SEGMENTS = 2
+"""Free segments kept for the copies that a walk makes; below that space is reclaimed first."""
+WALKS_AT_ONCE = 3
+"""Segments walked in one call at most; then what is spare is taken, or the record is not stored."""
+LARGEST_SHARE = 8
+"""A body over a segment's eighth goes in pieces; a body over the map's eighth is not stored."""
+LEAST_PIECE_BYTES = 4096
+"""The rest of a segment below this is left empty rather than given a piece of a body."""
+ATTEMPTS = 64
+"""Lost compare-and-swaps after which an operation gives up: each means that another process got on."""
+
+_SLOT_BYTES = 512
+_SLOTS_A_GHOST = 2
+_SEGMENTS_WANTED = 256
+_SEGMENT_LEAST, _SEGMENT_USUAL, _SEGMENT_MOST = 256 * 1024, 1024 * 1024, 1 << (OFFSET_BITS + UNIT_BITS)
+_SEGMENTS_LEAST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One word of a structure."""
+
+    name: str
+    bits: int
+    meaning: str
+
+
+HEADER = (
+    Field("magic", 64, "this is a map of ours"),
+    Field("version", 64, "of the map"),
+    Field("fingerprint", 64, "of this module's tables"),
+    Field("size", 64, "bytes of the whole map"),
+    Field("row_count", 64, "workers that it has room for"),
+    Field("segment_count", 64, "segments"),
+    Field("segment_bytes", 64, "a power of two"),
+    Field("bucket_count", 64, "of the index"),
+    Field("ghost_count", 64, "of the ghost table"),
+    Field("rows_at", 64, "offset of the rows"),
+    Field("segments_at", 64, "offset of the segment table"),
+    Field("pins_at", 64, "offset of the pins"),
+    Field("index_at", 64, "offset of the index"),
+    Field("ghosts_at", 64, "offset of the ghosts"),
+    Field("data_at", 64, "offset of the first segment's bytes"),
+    Field("pins_stride", 64, "words of one row of pins, a whole number of cache lines"),
+    Field("secret_low", 64, "of the keyed hash"),
+    Field("secret_high", 64, "of the keyed hash"),
+    Field("made_at_ns", 64, "wall time"),
+    *(Field(f"reserved_{number}", 64, "fills the cache line") for number in range(5)),
+    Field("sequence", 64, "the order in which segments were opened; by fetch-and-add"),
+)
+ROW = (
+    Field("numbered", 64, "records written: with the row it numbers a record for good"),
+    Field("evicted", 64, "records dropped to make room"),
+    Field("moved", 64, "records copied on by a walk"),
+    Field("walked", 64, "segments walked"),
+    Field("refused", 64, "records that found no room"),
+    Field("returned", 64, "records that a ghost sent to the main segments at once"),
+    Field("reserved_0", 64, "fills the cache line"),
+    Field("reserved_1", 64, "fills the cache line"),
+)
+SEGMENT = (
+    Field("word", 64, "generation, owner, kind, state"),
+    Field("order", 64, "its turn in the FIFO order"),
+    Field("fill", 64, "bytes up to which there are records"),
+    Field("opened_at_ns", 64, "wall time"),
+)
+RECORD = (
+    Field("size", 32, "bytes of the record with this header, a multiple of 16"),
+    Field("used", 32, "uses since it was written, up to USED_MOST"),
+    Field("generation", 64, "of the segment that it was written into"),
+    Field("checksum", 64, "of all that follows, without the references"),
+    Field("hash", 64, "of the key (of its parent's key for a piece)"),
+    Field("number", 64, "never given twice; a copy keeps it"),
+    Field("key_length", 32, "bytes"),
+    Field("meta_length", 32, "bytes"),
+    Field("body_length", 64, "bytes of the whole body; of the piece for a piece"),
+    Field("pieces", 32, "how many, for a parent; which one, for a piece"),
+    Field("shape", 32, "Shape"),
+)
+CHECKED_FROM = 24
+"""Where the checksummed part of a record begins."""
+
+STRUCTURES = {"header": HEADER, "row": ROW, "segment": SEGMENT, "record": RECORD}
+CONSTANTS = {
+    name: int(value)
+    for name, value in globals().items()
+    if name.isupper() and not name.startswith("_") and isinstance(value, int) and name not in ("MAGIC", "VERSION")
+} | {f"{choice.__name__}_{member.name}".upper(): int(member) for choice in (State, Kind, Shape) for member in choice}
+FINGERPRINT = zlib.crc32(repr((VERSION, sorted(CONSTANTS.items()), STRUCTURES)).encode())
+"""Of everything that the compiled side was built with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where everything of one map lies; the header's numbers."""
+
+    size: int
+    row_count: int
+    segment_count: int
+    segment_bytes: int
+    bucket_count: int
+    ghost_count: int
+    rows_at: int
+    segments_at: int
+    pins_at: int
+    index_at: int
+    ghosts_at: int
+    data_at: int
+    pins_stride: int
+
+
+def plan(memory_bytes: int, row_count: int, segment_bytes: int | None = None) -> Plan:
+    """Return the map that fits into `memory_bytes`; ConfigError when that is too little.
+
+    `segment_bytes`, a power of two, is chosen by the size unless a test wants small ones.
+    """
+    size = segment_bytes or _segment_bytes(memory_bytes)
+    count = min(memory_bytes // size, 1 << SEGMENT_BITS)
+    while count >= _SEGMENTS_LEAST:
+        made = _plan(memory_bytes, row_count, size, count)
+        if made.size <= memory_bytes:
+            return made
+        count -= 1
+    least = -(-_plan(0, row_count, size, _SEGMENTS_LEAST).size // (1 << 20))
+    raise ConfigError("memory", memory_bytes, f"a shared store for {row_count} workers takes at least {least} MiB")
+
+
+def _segment_bytes(memory_bytes: int) -> int:
+    wanted = 1 << max(0, memory_bytes // _SEGMENTS_WANTED).bit_length()
+    usual = max(_SEGMENT_LEAST, min(wanted, _SEGMENT_USUAL))
+    while memory_bytes // usual > 1 << SEGMENT_BITS and usual < _SEGMENT_MOST:
+        usual *= 2
+    return usual
+
+
+def _plan(memory_bytes: int, row_count: int, segment_bytes: int, segment_count: int) -> Plan:
+    buckets = max(1, memory_bytes // (_SLOT_BYTES * BUCKET_SLOTS))
+    ghosts = buckets * BUCKET_SLOTS // _SLOTS_A_GHOST
+    stride = _up(segment_count * 4, LINE_BYTES) // 4
+    rows_at = PAGE_BYTES
+    segments_at = rows_at + row_count * structure_bytes("row")
+    pins_at = _up(segments_at + segment_count * structure_bytes("segment"), LINE_BYTES)
+    index_at = pins_at + (row_count + 1) * stride * 4
+    ghosts_at = index_at + buckets * BUCKET_SLOTS * 8
+    data_at = _up(ghosts_at + ghosts * 4, PAGE_BYTES)
+    return Plan(
+        size=data_at + segment_count * segment_bytes,
+        row_count=row_count,
+        segment_count=segment_count,
+        segment_bytes=segment_bytes,
+        bucket_count=buckets,
+        ghost_count=ghosts,
+        rows_at=rows_at,
+        segments_at=segments_at,
+        pins_at=pins_at,
+        index_at=index_at,
+        ghosts_at=ghosts_at,
+        data_at=data_at,
+        pins_stride=stride,
+    )
+
+
+def structure_bytes(name: str) -> int:
+    """Return the size of one of STRUCTURES."""
+    return sum(_word_bytes(field) for field in STRUCTURES[name])
+
+
+def c_header() -> str:
+    """Return this module's tables as C: what the compiled side is built with."""
+    lines = ["/* Written by setup.py out of accel/store/layout.py. */", "#include <stdint.h>"]
+    lines += [f"#define {name} {value}" for name, value in CONSTANTS.items()]
+    lines.append(f"#define LAYOUT_FINGERPRINT {FINGERPRINT}u")
+    for name, fields in STRUCTURES.items():
+        lines.append(f"typedef struct {{ /* {structure_bytes(name)} bytes */")
+        lines += [f"    uint{_word_bytes(field) * 8}_t {field.name}; /* {field.meaning} */" for field in fields]
+        lines.append(f"}} accel_{name};")
+        lines.append(f'_Static_assert(sizeof(accel_{name}) == {structure_bytes(name)}, "{name} has no gaps");')
+    return "\n".join(lines) + "\n"
+
+
+def _word_bytes(field: Field) -> int:
+    return 4 if field.bits <= 32 else 8
+
+
+def _up(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
