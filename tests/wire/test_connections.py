@@ -6,6 +6,7 @@ import pytest
 from wire_scene import MakeScene, Scene
 
 from accel.config import ClientTimeouts, Limits
+from accel.proxy import clients as clients_module
 
 HEAD = b"GET / HTTP/1.1\r\nHost: example.org\r\n"
 
@@ -276,6 +277,24 @@ async def test_an_idle_connection_is_closed_without_a_word(scene: Scene, sent: b
     assert not client.is_open
     assert client.received == b""
     assert scene.counts("idle_timeouts", "requests") == (1, 0)
+
+
+async def test_many_connections_are_checked_in_slices_and_a_defect_in_one_leaves_the_others(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients_module, "_SLICE_EVERY_S", 0.0)
+    scene = make_scene(connections=5000)
+    clients = [scene.client() for _ in range(1200)]
+    scene.mono += 16
+    monkeypatch.setattr(clients[-1].transport, "get_write_buffer_size", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        scene.clients.check()
+    await scene.until(lambda: not clients[0].is_open)
+    assert len(scene.clients._unchecked) == 0
+    monkeypatch.undo()
+    scene.clients.check()
+    await scene.settle()
+    assert len(scene.clients) < 1200 - 512
 
 
 async def test_a_body_that_stalls_is_a_408(scene: Scene) -> None:
