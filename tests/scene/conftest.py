@@ -94,7 +94,7 @@ def _session_origin(start: Callable[[Path], origins.Origin], name: str) -> Calla
     def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[origins.Origin]:
         running = start(tmp_path_factory.mktemp(name))
         yield running
-        running.end()
+        running.stop()
 
     return origin
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -55,6 +56,12 @@ class Origin:
     def backends(self) -> list[str]:
         """The addresses for `--backend`."""
         return [f"127.0.0.1:{port}" for port in self.ports]
+
+    def stop(self) -> None:
+        """Let it end itself, and its own children."""
+        self.child.send(signal.SIGINT)
+        self.child.wait()
+        self.end()
 
     def end(self) -> None:
         """Kill it; idempotent."""
