@@ -169,6 +169,7 @@ async def send(stage: Scene, client: Client, data: bytes, chance: random.Random)
                 client.transport.lose()
             case 6 if chance.random() < 0.2:
                 client.transport.receive_eof()
+                return
             case _:
                 pass
 

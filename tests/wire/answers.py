@@ -53,6 +53,8 @@ def read_answers(data: bytes, methods: Sequence[bytes], has_ended: bool) -> Iter
             continue
         data = _read_body(answer, data, next(asked, b"GET"), has_ended)
         yield answer
+        if answer.status == 101:
+            return  # what follows is not HTTP
 
 
 def _read_head(data: bytes) -> tuple[Answer, bytes]:

@@ -30,7 +30,7 @@ class FakeTransport(asyncio.Transport):
         self._unread = bytearray()  # written, but the client does not read
         self._is_stuck = False
         self._is_write_paused = False
-        self._closing = False
+        self._closing = self._has_received_eof = False
         self._incoming: list[bytes] = []  # sent by the client while we do not read
 
     # What a connection calls.
@@ -49,9 +49,9 @@ class FakeTransport(asyncio.Transport):
         return len(self._unread)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.has_eof, "a write after write_eof"
         if self._closing:
             return
+        assert not self.has_eof, "a write after write_eof"
         if not self._is_stuck:
             self.sent += data
             return
@@ -96,11 +96,13 @@ class FakeTransport(asyncio.Transport):
 
     def receive(self, data: bytes) -> None:
         """The client sends."""
+        assert not self._has_received_eof
         self._incoming.append(data)
         self._deliver()
 
     def receive_eof(self) -> None:
         """The client ends its side."""
+        self._has_received_eof = True
         if not self._closing and not self.protocol.eof_received():
             self.close()
 
