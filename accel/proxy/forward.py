@@ -154,6 +154,10 @@ async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Ne
     response = fill.claim(exchange)
     if response is None:
         return Next.ALONE
+    if b"range" in exchange.request.fields and response.head.status == 200:
+        # The whole was asked for the cache's sake alone, and will not be stored: ask for the part instead.
+        response.close()
+        return Next.ALONE
     await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
     exchange.finish()
     return Next.NOTHING

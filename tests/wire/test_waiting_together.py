@@ -347,3 +347,19 @@ async def test_a_variant_fetched_before_a_purge_stays_out(scene: Scene) -> None:
     await scene.settle()
     scene.origin.page("/", b"new en", cache_control="max-age=60", vary="accept-language")
     assert (await scene.get(accept_language="en")).body == b"new en"
+
+
+async def test_a_range_of_what_cannot_be_stored_is_asked_for_as_a_range(scene: Scene) -> None:
+    client = scene.client()
+    client.ask("/big", range="bytes=2-3")
+    whole = await scene.call()
+    whole.answer(b"0123456789", cache_control="private")
+    part = await scene.call(1)
+
+    assert (whole.request.fields.get(b"range"), part.request.fields.get(b"range")) == (None, b"bytes=2-3")
+    assert whole.reply is not None
+    assert whole.reply.is_closed
+    part.answer(b"23", status=206, content_range="bytes 2-3/10", cache_control="private")
+    await scene.settle()
+    assert client.answers[0].status == 206
+    assert client.answers[0].body == b"23"
