@@ -7,10 +7,12 @@ The parent opens the ports and passes them on, so that they answer from accel's 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from accel.config import Address, ServerOptions
 from accel.errors import StartError
@@ -60,11 +62,11 @@ def what_to_try(listen: Address, ports: tuple[int, ...], name: str) -> str:
     base = f"http://{listen.host or 'localhost'}:{listen.port}"
     taken = "" if ports == tuple(PORTS) else " (8001-8008 were not all free)"
     tries = (
-        (f"curl -i {base}/cached", "a miss: see Cache-Status and X-Origin"),
+        (f"curl -i {base}/cached", "a miss: see Cache-Status and X-Origin (each worker keeps its own cache)"),
         (f"curl -i {base}/cached", "a hit: the same X-Origin, an Age; no origin was asked"),
         (f"curl -X PURGE {base}/cached", "drop it in every worker; the next is a miss"),
         (f"curl -i {base}/uncached", "never stored: X-Origin goes round the eight"),
-        (f"accelctl{option} stat", f"what was counted; see also accelctl{option} --help"),
+        (f"{_accelctl()}{option} stat", "what was counted; see also its --help"),
     )
     width = max(len(command) for command, _ in tries)
     return "\n".join([
@@ -73,6 +75,14 @@ def what_to_try(listen: Address, ports: tuple[int, ...], name: str) -> str:
         *(f"  {command:<{width}}  # {meaning}" for command, meaning in tries),
         "Ctrl-C stops everything.",
     ])  # fmt: skip
+
+
+def _accelctl() -> str:
+    """Return how to call the other command: by name if the shell finds it, else where it lies beside this one."""
+    beside = Path(sys.executable).with_name("accelctl")
+    if shutil.which("accelctl") is not None or not beside.exists():
+        return "accelctl"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def _bound(port: int) -> socket.socket:

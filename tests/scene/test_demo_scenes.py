@@ -16,7 +16,7 @@ from accel_process import EVENT
 from children import Child, answers, eventually, is_alive
 
 pytestmark = pytest.mark.scene
-COMMAND = re.compile(r"^  ((?:curl|accelctl) .*?)  +# (.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^  ((?:curl|\S*accelctl) .*?)  +# (.*)$", re.MULTILINE)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from pathlib import Path
 import urllib.request
 from collections.abc import Iterator
 
@@ -97,3 +98,13 @@ def test_what_to_try_names_the_instance_only_if_it_is_not_the_usual_one() -> Non
 
     assert "accelctl stat" in demo.what_to_try(Address("127.0.0.1", 8080), ports, "accel")
     assert "accelctl --name shop stat" in demo.what_to_try(Address("127.0.0.1", 8080), ports, "shop")
+
+
+def test_what_to_try_can_be_pasted_where_the_shell_does_not_find_accelctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = Path(sys.executable).with_name("accelctl")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(beside.parent.parent)
+
+    said = demo.what_to_try(Address("127.0.0.1", 8080), tuple(demo.PORTS), "accel")
+
+    assert f"  {beside.relative_to(beside.parent.parent)} stat" in said
