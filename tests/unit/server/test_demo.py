@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from pathlib import Path
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
