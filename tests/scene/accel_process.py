@@ -12,7 +12,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +172,7 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(SOON_S)
         self.sock.connect(str(self._path))
+
+
+StartAccel = Callable[..., Accel]
+"""The fixture `start_accel`: backends, flags; returns when it is ready."""

@@ -11,15 +11,12 @@ from typing import Any
 
 import origins
 import pytest
-from accel_process import Accel
-from fault_origin import FaultOrigin, reply
+from accel_process import Accel, StartAccel
+from fault_origin import FaultOrigin, StartFaultOrigin, reply
 
 SCENE_S = 60
 """No scene takes longer: then it is hanging."""
 OPEN_FILES = 8192
-
-StartAccel = Callable[..., Accel]
-StartFaultOrigin = Callable[[], FaultOrigin]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -319,3 +319,7 @@ def ordered(*scripts: Script) -> Script:
 
 
 MISSING = reply(b"not scripted", "Cache-Control: no-store", status=404)
+
+
+StartFaultOrigin = Callable[[], FaultOrigin]
+"""The fixture `start_fault_origin`."""

@@ -6,10 +6,9 @@ from collections import Counter
 
 import origins
 import pytest
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import eventually, free_ports
-from conftest import StartAccel, StartFaultOrigin
-from fault_origin import FaultOrigin, gated, reply
+from fault_origin import FaultOrigin, StartFaultOrigin, gated, reply
 from http_clients import Load, ask, clients_of_every_worker, several_clients
 
 pytestmark = pytest.mark.scene

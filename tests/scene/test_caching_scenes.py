@@ -9,9 +9,8 @@ from pathlib import Path
 
 import origins
 import pytest
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import eventually
-from conftest import StartAccel
 from fault_origin import FaultOrigin, Talk, cut, gated, head, ordered, reply
 from http_clients import Answer, Client, Load, ask, clients_of_every_worker, several_clients
 

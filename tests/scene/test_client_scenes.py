@@ -12,9 +12,8 @@ import aiohttp
 import origins
 import pytest
 import requests
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import Child, eventually
-from conftest import StartAccel
 from fault_origin import FaultOrigin, gated, reply
 from http_clients import Load, Raw, ask, several_clients
 

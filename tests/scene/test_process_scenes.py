@@ -11,9 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import answers, eventually, is_alive
-from conftest import StartAccel
 from fault_origin import FaultOrigin, gated, reply
 from http_clients import Load, Raw, ask, several_clients
 

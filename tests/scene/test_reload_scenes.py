@@ -7,10 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import eventually
-from conftest import StartAccel, StartFaultOrigin
-from fault_origin import FaultOrigin, gated, halved, reply
+from fault_origin import FaultOrigin, StartFaultOrigin, gated, halved, reply
 from http_clients import Load, Raw, ask, several_clients
 
 pytestmark = pytest.mark.scene

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import free_ports
-from conftest import StartAccel
 from fault_origin import FaultOrigin, reply
 from http_clients import Raw, ask
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import origins
 import pytest
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import eventually, forget_peak, peak_bytes, resident_bytes
-from conftest import StartAccel
 from fault_origin import FaultOrigin, cut, early, endless, gated, halved, head, ordered, raw, reply
 from http_clients import Raw, ask, clients_of_every_worker
 
