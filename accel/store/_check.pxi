@@ -33,7 +33,7 @@ cdef class Inspector(Index):
 
     cdef dict row_figures(self):
         cdef uint64_t row
-        sums = dict.fromkeys(("written", "evicted", "moved", "walked", "refused", "returned"), 0)
+        sums = dict.fromkeys(("written", "evicted", "moved", "walked", "refused", "returned", "broken"), 0)
         for row in range(self.map.row_count):
             sums["written"] += self.map.rows[row].numbered
             sums["evicted"] += self.map.rows[row].evicted
@@ -41,6 +41,7 @@ cdef class Inspector(Index):
             sums["walked"] += self.map.rows[row].walked
             sums["refused"] += self.map.rows[row].refused
             sums["returned"] += self.map.rows[row].returned
+            sums["broken"] += self.map.rows[row].broken
         return sums
 
     cdef uint64_t count_pins(self):

@@ -42,7 +42,7 @@ cdef class Core(Space):
                     POKE(&place.record.used, used + 1)
                 return record
             if SWAP(place.slot, place.value, 0):  # nobody has mended it: a piece is gone for good
-                self.note_evicted(1)
+                self.own.broken += 1
         return None
 
     def put(self, bytes key not None, bytes meta not None, bytes body not None = b""):
@@ -88,6 +88,7 @@ cdef class Core(Space):
                 made = self.write_with_meta(old.record, meta, &made_at)
             is_done = made != NULL and SWAP(old.slot, old.value, slot_of(made.hash, made_at))
             if is_done and made.shape == SHAPE_PARENT:
+                reached(STEP_SWAPPED)
                 self.settle(old.record, made)
             self.unpin(old.value)
             if made == NULL:

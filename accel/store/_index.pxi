@@ -32,8 +32,10 @@ cdef class Index:
         """Pin what a slot points to, if it carries the tag of `tagged`; False: it does not, or not any more."""
         cdef uint64_t value = LOAD(slot)
         while value and (value ^ tagged) >> PLACE_BITS == 0:
+            reached(STEP_LOOKED)
             self.pin(value)
             FENCE()
+            reached(STEP_PINNED)
             if LOAD(slot) == value:
                 place.slot, place.value, place.record = slot, value, <accel_record *>self.map.at(value)
                 return True
@@ -88,15 +90,18 @@ cdef class Index:
         cdef int attempt
         for attempt in range(ATTEMPTS):
             if self.find(record.hash, key, record.key_length, &old):
+                reached(STEP_CHOSEN)
                 slot, is_done = old.slot, SWAP(old.slot, old.value, value)
                 self.unpin(old.value)
             else:
                 slot = self.least_useful(record.hash)
                 found = LOAD(slot)
+                reached(STEP_CHOSEN)
                 is_done = SWAP(slot, found, value)
                 if is_done and found:
-                    self.note_evicted(1)
+                    self.note_evicted()
             if is_done:
+                reached(STEP_PUBLISHED)
                 self.drop_twins(record.hash, key, record.key_length)
                 return True
         return False
@@ -133,13 +138,14 @@ cdef class Index:
         cdef Place place
         cdef int count = 0
         while self.find(hash, key, length, &place):
+            reached(STEP_CHOSEN)
             count += SWAP(place.slot, place.value, 0)
             self.unpin(place.value)
         return count
 
-    cdef void note_evicted(self, uint64_t count) noexcept:
+    cdef void note_evicted(self) noexcept:
         if self.row < self.map.row_count:
-            self.map.rows[self.row].evicted += count
+            self.map.rows[self.row].evicted += 1
 
 
 cdef inline bint is_of(accel_record *record, uint64_t hash, const char *key, size_t length) noexcept:

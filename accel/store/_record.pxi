@@ -108,6 +108,7 @@ cdef class SharedRecord:
             self.store.pin(self.pieces[number].reference)
         self.piece_count = self.record.pieces
         FENCE()
+        reached(STEP_PIECES_PINNED)
         for number in range(self.piece_count):
             if not self.settle_piece(number):
                 return False

@@ -1,12 +1,13 @@
 """What Python sees of the compiled side; see `_shared.pyx`."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from accel.store.store import Buffer, Record
 
 FINGERPRINT: int
 
+def watch(callback: Callable[[int], None] | None) -> None: ...
 def keyed_hash(low: int, high: int, data: bytes) -> int: ...
 
 class Map:

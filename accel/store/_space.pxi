@@ -50,7 +50,9 @@ cdef class Space(Index):
         cdef int64_t number = self.opened[kind]
         cdef accel_segment *segment = &self.map.segments[number]
         cdef uint64_t offset = segment.fill
+        reached(STEP_WRITTEN)
         STORE(&segment.fill, offset + record.size)
+        reached(STEP_COUNTED)
         return place_of(number, offset)
 
     cdef bint open_free(self, int kind) noexcept:
@@ -64,6 +66,7 @@ cdef class Space(Index):
             if state_in(word) != STATE_FREE:
                 continue
             if SWAP(&segment.word, word, word_of(generation_in(word), self.row, kind, STATE_OPEN)):
+                reached(STEP_OPENED)
                 STORE(&segment.fill, FIRST_RECORD)
                 STORE(&segment.order, TAKE_NEXT(&self.map.header.sequence))
                 STORE(&segment.opened_at_ns, <uint64_t>seconds_now(NULL) * 1000000000u)
@@ -117,8 +120,11 @@ cdef class Space(Index):
         word = LOAD(at)
         if state_in(word) != STATE_SEALED or not SWAP(at, word, in_state(word, self.row, STATE_CLAIMED)):
             return True
+        reached(STEP_CLAIMED)
         self.empty(number, word)
+        reached(STEP_EMPTIED)
         SWAP(at, in_state(word, self.row, STATE_CLAIMED), in_state(word, 0, STATE_LIMBO))
+        reached(STEP_UNPOINTED)
         self.release(number)
         self.own.walked += 1
         return True
@@ -182,6 +188,7 @@ cdef class Space(Index):
             if SWAP(slot, value, 0):
                 self.note_dropped(record, kind)
         elif SWAP(slot, value, slot_of(record.hash, moved)):
+            reached(STEP_SWAPPED)
             self.own.moved += 1
             if record.shape == SHAPE_PARENT:
                 self.settle(record, <accel_record *>self.map.at(moved))
@@ -202,6 +209,7 @@ cdef class Space(Index):
     cdef uint64_t copy(self, accel_record *record, int kind) noexcept:
         """Copy a record to the main segments and return its place; 0: there is no room, and none is made here."""
         cdef accel_record *made
+        cdef uint64_t place
         cdef uint32_t number
         if self.room(KIND_MAIN) < record.size and not self.open_free(KIND_MAIN):
             return 0
@@ -212,7 +220,9 @@ cdef class Space(Index):
         if record.shape == SHAPE_PARENT:
             for number in range(record.pieces):
                 references(made)[number] = LOAD(&references(record)[number])
-        return self.count_in(KIND_MAIN, made)
+        place = self.count_in(KIND_MAIN, made)
+        reached(STEP_COPIED)
+        return place
 
     cdef void settle(self, accel_record *old, accel_record *new) noexcept:
         """A piece may have moved between our copying its parent and publishing the copy: take its new place over."""

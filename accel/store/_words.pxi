@@ -7,13 +7,15 @@ cdef extern from "_layout.h":
     int STATE_FREE, STATE_OPEN, STATE_SEALED, STATE_CLAIMED, STATE_LIMBO
     int KIND_PROBATION, KIND_MAIN
     int SHAPE_WHOLE, SHAPE_PARENT, SHAPE_PIECE
+    int STEP_LOOKED, STEP_PINNED, STEP_PIECES_PINNED, STEP_WRITTEN, STEP_COUNTED, STEP_CHOSEN, STEP_PUBLISHED, STEP_OPENED
+    int STEP_CLAIMED, STEP_COPIED, STEP_SWAPPED, STEP_EMPTIED, STEP_UNPOINTED
     unsigned int LAYOUT_FINGERPRINT
     ctypedef struct accel_header:
         uint64_t size, row_count, segment_count, segment_bytes, bucket_count, ghost_count
         uint64_t rows_at, segments_at, pins_at, index_at, ghosts_at, data_at, pins_stride
         uint64_t secret_low, secret_high, sequence
     ctypedef struct accel_row:
-        uint64_t numbered, evicted, moved, walked, refused, returned
+        uint64_t numbered, evicted, moved, walked, refused, returned, broken
     ctypedef struct accel_segment:
         uint64_t word, order, fill, opened_at_ns
     ctypedef struct accel_record:
@@ -53,6 +55,19 @@ cdef enum:
 
 FINGERPRINT = LAYOUT_FINGERPRINT
 assert BUCKET_SLOTS == SLOTS
+
+cdef object watcher = None
+
+
+def watch(callback) -> None:
+    """Have `callback` called with each `layout.Step` from now on, None: nothing. For tests; costs one compare a step."""
+    global watcher
+    watcher = callback
+
+
+cdef inline void reached(int step) noexcept:
+    if watcher is not None:
+        watcher(step)
 
 
 # A slot and a reference: thirty bits, then a place.

@@ -130,6 +130,24 @@ class Shape(IntEnum):
     PIECE = 3  # a part of a body: no key, no meta
 
 
+class Step(IntEnum):
+    """Where a process may be stopped or killed between two of its writes: tests do so at each of them."""
+
+    LOOKED = 1  # a slot is loaded, nothing is pinned yet
+    PINNED = 2  # what it pointed to then is pinned, the slot not loaded again yet
+    PIECES_PINNED = 3  # references are loaded and pinned, their generations not compared yet
+    WRITTEN = 4  # a record's bytes lie above `fill`
+    COUNTED = 5  # `fill` is moved over them
+    CHOSEN = 6  # the slot to put, replace or empty is known, not swapped yet
+    PUBLISHED = 7  # the slot is put, twins not looked for yet
+    OPENED = 8  # a segment is taken, its `fill` still its former owner's
+    CLAIMED = 9  # a segment is claimed, nothing in it moved
+    COPIED = 10  # a record or piece is copied on, nothing points to the copy
+    SWAPPED = 11  # the slot points to the copy, its references not compared with the old ones
+    EMPTIED = 12  # nothing points into the claimed segment any more
+    UNPOINTED = 13  # it is in LIMBO, its pins not looked at
+
+
 PROBATION_SHARE = 10
 """Segments on probation are at most this part of all (S3-FIFO: a tenth)."""
 PROMOTE_AT = 2
@@ -193,8 +211,8 @@ ROW = (
     Field("walked", 64, "segments walked"),
     Field("refused", 64, "records that found no room"),
     Field("returned", 64, "records that a ghost sent to the main segments at once"),
-    Field("reserved_0", 64, "fills the cache line"),
-    Field("reserved_1", 64, "fills the cache line"),
+    Field("broken", 64, "long bodies found without one of their pieces"),
+    Field("reserved", 64, "fills the cache line"),
 )
 SEGMENT = (
     Field("word", 64, "generation, owner, kind, state"),
@@ -219,11 +237,12 @@ CHECKED_FROM = 24
 """Where the checksummed part of a record begins."""
 
 STRUCTURES = {"header": HEADER, "row": ROW, "segment": SEGMENT, "record": RECORD}
+_MEMBERS = (member for choices in (State, Kind, Shape, Step) for member in choices)
 CONSTANTS = {
     name: int(value)
     for name, value in globals().items()
     if name.isupper() and not name.startswith("_") and isinstance(value, int) and name not in ("MAGIC", "VERSION")
-} | {f"{choice.__name__}_{member.name}".upper(): int(member) for choice in (State, Kind, Shape) for member in choice}
+} | {f"{type(member).__name__}_{member.name}".upper(): int(member) for member in _MEMBERS}
 FINGERPRINT = zlib.crc32(repr((VERSION, sorted(CONSTANTS.items()), STRUCTURES)).encode())
 """Of everything that the compiled side was built with."""
 

@@ -39,10 +39,10 @@ class SharedArena:
         self.plan = layout.plan(memory_bytes, row_count, segment_bytes)
         self.memory_bytes = memory_bytes
         fd = _allocated(self.plan.size)
-        mapping = mmap.mmap(fd, self.plan.size)
+        self.mapping = mmap.mmap(fd, self.plan.size)
         os.close(fd)
-        _write_header(mapping, self.plan)
-        self.map = Map(mapping)
+        _write_header(self.mapping, self.plan)
+        self.map = Map(self.mapping)
         self._inspector = Inspector(self.map, row_count)
 
     def forget_worker(self, row: int) -> None:
