@@ -17,13 +17,13 @@ cdef class Core(Space):
     """The store in one worker: `store.Store` but for its constructor, which `shared.SharedStore` gives it."""
 
     cdef readonly uint64_t max_body_bytes, whole_bytes, buffered_bytes
-    cdef uint64_t writer_bytes
-    cdef object decoded
+    cdef uint64_t writer_bytes, decoded_records
+    cdef object decoded  # by record number, least recently used first
 
-    def __init__(self, max_body_bytes, writer_bytes, decoded):
-        """`decoded` maps record numbers to what callers made of their meta; bounded by whoever made it."""
-        self.max_body_bytes, self.writer_bytes, self.decoded = max_body_bytes, writer_bytes, decoded
+    def __init__(self, max_body_bytes, writer_bytes, decoded_records):
+        self.max_body_bytes, self.writer_bytes, self.decoded_records = max_body_bytes, writer_bytes, decoded_records
         self.whole_bytes = self.map.segment_bytes // LARGEST_SHARE
+        self.decoded = OrderedDict()
 
     def get(self, bytes key not None):
         """Return the record and note its use, or None."""
@@ -121,6 +121,18 @@ cdef class Core(Space):
         return self.map.count_records()
 
     # Below the verbs.
+
+    cdef object decoded_of(self, uint64_t number):
+        """Return what a caller made of a record's meta; None: nothing, or it was dropped for others since."""
+        cdef object found = self.decoded.get(number)
+        if found is not None:
+            self.decoded.move_to_end(number)
+        return found
+
+    cdef object keep_decoded(self, uint64_t number, object made):
+        self.decoded[number] = made
+        if <uint64_t>len(self.decoded) > self.decoded_records:
+            self.decoded.popitem(last=False)
 
     cdef inline uint64_t hash_of(self, bytes key) noexcept:
         return self.map.hash(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))

@@ -63,13 +63,13 @@ cdef class SharedRecord:
     def decoded(self):
         """What the caller made of `meta`, in this process, whichever object of the record it gave it to."""
         if self.known is None:
-            self.known = self.store.decoded.get(self.record.number)
+            self.known = self.store.decoded_of(self.record.number)
         return self.known
 
     @decoded.setter
     def decoded(self, value):
         self.known = value
-        self.store.decoded[self.record.number] = value
+        self.store.keep_decoded(self.record.number, value)
 
     def chunks(self) -> list:
         """Return the body's buffers in order."""

