@@ -1,19 +1,22 @@
 """What the arbiter and one worker say to each other: typed messages over a socket pair that only they hold.
 
-A datagram a message (SOCK_SEQPACKET), so none is ever torn; pickled, which is safe because both ends are one program
-and its own fork. End of file means that the other process is gone. A message that does not fit the kernel's buffer
-(a stopped worker reads nothing) is not sent and `send` says so: the sender decides, nobody waits.
+A datagram a message (SOCK_SEQPACKET), so none is ever torn; pickled. A worker may have less rights than the arbiter
+(`--user`), so what it sends may name nothing but the messages below: unpickling it can then run no code. End of file
+means that the other process is gone. A message that does not fit the kernel's buffer (a stopped worker reads nothing)
+is not sent and `send` says so: the sender decides, nobody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import pickle
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from accel.config import Config
+from accel.server.journal import note
 
 _LARGEST = 1 << 20
 
@@ -79,24 +82,38 @@ class Configured:
 
 Message = BackendFailed | Invalidate | Invalidated | Drop | Dropped | Configure | Configured
 
+_OF_WORKERS = {kind.__name__: kind for kind in (BackendFailed, Invalidate, Dropped, Configured)}
+"""All that an arbiter takes from a worker."""
+
+
+class _FromWorker(pickle.Unpickler):
+    """Reads a worker's message; any other name in it is an error."""
+
+    def find_class(self, module: str, name: str) -> type:
+        """pickle: return what a name stands for."""
+        if module != __name__ or name not in _OF_WORKERS:
+            raise pickle.UnpicklingError(f"{module}.{name} is no message of a worker")
+        return _OF_WORKERS[name]
+
 
 class Channel:
     """One end of the pair."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, is_arbiters: bool) -> None:
         end.setblocking(False)
         self._socket = end
+        self._is_arbiters = is_arbiters
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_message: Callable[[Message], None] | None = None
         self._on_end: Callable[[], None] | None = None
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
-        """Return two connected ends."""
+        """Return two connected ends: the arbiter's and the worker's."""
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (left, right):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
-        return cls(left), cls(right)
+        return cls(left, True), cls(right, False)
 
     def listen(
         self,
@@ -140,4 +157,18 @@ class Channel:
                 self.close()
                 self._on_end()
                 return
-            self._on_message(pickle.loads(data))
+            message = self._read(data)
+            if message is not None:
+                self._on_message(message)
+
+    def _read(self, data: bytes) -> Message | None:
+        """Return a message; None for what no worker of ours sends."""
+        if not self._is_arbiters:
+            message: Message = pickle.loads(data)
+            return message
+        try:
+            said = _FromWorker(io.BytesIO(data)).load()
+        except Exception as error:  # bytes of whoever took a worker over may fail in any way
+            note("message-refused", why=error)
+            return None
+        return said if isinstance(said, tuple(_OF_WORKERS.values())) else None

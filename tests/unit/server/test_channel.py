@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from accel.config import Address, BackendConfig, Config, OriginOptions
-from accel.server.channel import Channel, Configure, Drop, Dropped, Invalidate, Message
+from accel.server.channel import BackendFailed, Channel, Configure, Configured, Drop, Dropped, Invalidate, Message
 
 
 class Listener:
@@ -115,3 +117,35 @@ async def test_closing_twice_is_harmless() -> None:
     left.close()
     left.close()
     right.close()
+
+
+class _Attack:
+    """Unpickles by a call, as bytes of a worker that somebody took over would."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (str(self._path),)
+
+
+async def test_a_worker_cannot_make_the_arbiter_call_anything(
+    ends: tuple[Listener, Listener], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arbiter, worker = ends
+    worker.channel.send(cast(Message, _Attack(tmp_path / "called")))
+    worker.channel.send(Configure(1, Config(), ()))
+    worker.channel.send(cast(Message, [Dropped(1, 1)]))
+    worker.channel.send(Dropped(2, 3))
+    await arbiter.changed()
+    assert arbiter.heard == [Dropped(2, 3)]
+    assert not (tmp_path / "called").exists()
+    assert capsys.readouterr().err.count("message-refused") == 2
+
+
+async def test_the_arbiter_takes_every_message_that_workers_send(ends: tuple[Listener, Listener]) -> None:
+    arbiter, worker = ends
+    sent: list[Message] = [BackendFailed(3, "refused"), Invalidate(1, (b"a\0/",), False), Dropped(1, 2), Configured(4)]
+    assert all(worker.channel.send(message) for message in sent)
+    await arbiter.changed()
+    assert arbiter.heard == sent
