@@ -19,6 +19,17 @@ class Balance(Enum):
     TWO_CHOICES = "two-choices"
 
 
+class StoreKind(Enum):
+    """Where stored responses lie."""
+
+    AUTO = "auto"
+    """Shared where the compiled part was built, else private."""
+    SHARED = "shared"
+    """In one memory of all workers."""
+    PRIVATE = "private"
+    """In each worker's own memory."""
+
+
 class LogFormat(Enum):
     """How an access log record is written."""
 
@@ -178,4 +189,5 @@ class Config:
     log: LogOptions = field(default_factory=LogOptions)
     memory_bytes: int = 256 * 1024 * 1024
     """The store's bound over all workers together."""
+    store_kind: StoreKind = StoreKind.AUTO
     purge_from: tuple[Network, ...] = LOOPBACK

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,41 @@ def stat(daemon: Daemon, as_json: bool, everything: bool, watch: bool) -> None:
         _watch(daemon, everything)
     else:
         _print(ctl_views.stat(daemon.ask("/facts"), counters, everything=everything))
+
+
+@main.group()
+def store() -> None:
+    """See and prove the store that all workers share."""
+
+
+@store.command("stat")
+@as_json
+@click.pass_obj
+def store_stat(daemon: Daemon, as_json: bool) -> None:
+    """Show segments by state, bytes, pins, records, and what eviction did."""
+    figures = daemon.ask("/store")
+    if as_json:
+        _print_json(figures)
+    else:
+        _print(ctl_views.store(figures))
+
+
+@store.command("check")
+@as_json
+@click.pass_obj
+def store_check(daemon: Daemon, as_json: bool) -> None:
+    """Walk all of it and prove it; exit 1 if anything is wrong."""
+    found = daemon.ask("/store/check")
+    if as_json:
+        _print_json(found)
+    else:
+        _print(ctl_views.store({name: value for name, value in found.items() if name != "faults"}))
+    for fault in found["faults"]:
+        click.echo(f"fault: {fault}", err=True)
+    if found["faults"]:
+        sys.exit(1)
+    if not as_json:
+        click.echo("nothing is wrong")
 
 
 @main.command()

@@ -68,6 +68,15 @@ def backends(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def store(figures: Mapping[str, Any]) -> Table:
+    """Return the shared store's figures as a table."""
+    table = _table("store", ">now")
+    for name, value in figures.items():
+        words, unit = (name.removesuffix("_bytes"), "B") if name.endswith("_bytes") else (name, "")
+        table.add_row(words.replace("_", " "), value if isinstance(value, str) else _count(value, unit))
+    return table
+
+
 def receipt(row: Mapping[str, Any]) -> str:
     """Return a purge's receipt as a sentence."""
     dropped = {0: "nothing was stored", 1: "dropped 1 stored response"}.get(

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from accel import addresses, values
-from accel.config import Balance, Config, LogFormat
+from accel.config import Balance, Config, LogFormat, StoreKind
 from accel.values import Kind, at_least, or_word
 
 
@@ -117,6 +117,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
     ),
     Group.CACHING: (
         Option("memory", "memory_bytes", MEMORY, "Bound of the store, all workers together.", "m"),
+        Option("store-kind", "store_kind", values.one_of(StoreKind),
+               "One store for all workers, or one each; auto: shared where the compiled part is built."),
         Option("max-stored-body", "caching.max_body_bytes", or_word("auto", SIZE),
                "Largest body stored; auto: an eighth of the store."),
         Option("heuristic", "caching.heuristic", FLAG,

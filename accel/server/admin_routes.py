@@ -55,6 +55,14 @@ class Control(Protocol):
         """Read the configuration again; return ok, and error where it was refused."""
         ...
 
+    def store(self) -> Facts:
+        """Return the store's kind and, of a shared one, segments by state, bytes, pins, records."""
+        ...
+
+    def check_store(self) -> Facts:
+        """Walk the whole shared store and return what was counted and what is wrong with it (faults)."""
+        ...
+
 
 class Refused(Exception):
     """An admin request that will not be done, with the status, and fields, that say so."""
@@ -175,6 +183,14 @@ async def _reload(control: Control, body: Any) -> Answer:
     return (200 if outcome.get("ok") else 422), outcome
 
 
+async def _store(control: Control, body: Any) -> Answer:
+    return 200, control.store()
+
+
+async def _check_store(control: Control, body: Any) -> Answer:
+    return 200, control.check_store()
+
+
 ROUTES = (
     Route(b"GET", b"/", "this list", _index),
     Route(b"GET", b"/healthz", "200 while a worker accepts connections, else 503", _alive),
@@ -183,6 +199,8 @@ ROUTES = (
     Route(b"GET", b"/stat", "every counter, summed over the workers", _stat),
     Route(b"GET", b"/workers", "the worker processes", _workers),
     Route(b"GET", b"/backends", "the origins, their state and load", _backends),
+    Route(b"GET", b"/store", "the shared store: segments, bytes, pins", _store),
+    Route(b"GET", b"/store/check", "walk all of the shared store and prove it", _check_store),
     Route(b"POST", b"/purge", 'drop {"urls": [...]} in every worker', _purge),
     Route(b"POST", b"/drain", 'take {"backend": ...} out of rotation', _drain),
     Route(b"POST", b"/undrain", 'give {"backend": ...} back', _undrain),

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sdnotify
 from setproctitle import setproctitle
@@ -47,7 +48,11 @@ from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
 from accel.server.privileges import ids
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
+from accel.server.stores import make_arena, share
 from accel.server.worker import Birth
+
+if TYPE_CHECKING:
+    from accel.store.shared import SharedArena
 
 TICK_S = 0.1
 _AFTER_GRACE_S = 2.0
@@ -73,6 +78,8 @@ class Arbiter:
         self.sockets: list[socket.socket] = []
         self._unix_paths: list[str] = []
         self.board = Scoreboard()
+        self.arena: SharedArena | None = None
+        """The shared store's memory; None for private stores."""
         self.health = PoolHealth(self.board)
         self.invalidations = Invalidations(self.board, self._channels)
         self._loop = asyncio.new_event_loop()
@@ -95,6 +102,7 @@ class Arbiter:
         ids(server.user, server.group)
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
+        self.arena = make_arena(self.config)
         self.sockets = listeners.bind(server)
         self._unix_paths = [sock.getsockname() for sock in self.sockets if sock.family == socket.AF_UNIX]
         try:
@@ -200,6 +208,7 @@ class Arbiter:
             backend_rows=self.health.rows,
             sockets=self._sockets_of(row),
             board=self.board,
+            arena=self.arena,
             channel=channel,
         )
 
@@ -229,6 +238,8 @@ class Arbiter:
     def lost(self, child: Child) -> None:
         """See `crew.Parent`."""
         self.invalidations.lost(child.channel)
+        if self.arena is not None:
+            self.arena.forget_worker(child.row)
         if child.is_retiring:
             self._close_own_sockets(child.row)
 
@@ -332,7 +343,10 @@ class Arbiter:
         note("workers", count=self.wanted)
         for backend in config.origin.backends:
             note("backend", address=backend.address, weight=backend.weight, balance=config.origin.balance.value)
-        note("memory", bytes=config.memory_bytes, store="private", each_worker=config.memory_bytes // self.wanted)
+        if self.arena is not None:
+            note("memory", bytes=config.memory_bytes, store="shared")
+        else:
+            note("memory", bytes=config.memory_bytes, store="private", each_worker=share(self._workers_config()))
         for address in self._admin.addresses if self._admin is not None else ():
             note("admin", address=address)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from accel import __version__
@@ -44,7 +45,10 @@ class ArbiterControl:
 
     def counters(self) -> dict[str, int]:
         """See `Control`."""
-        return self._arbiter.board.counter_sums()
+        sums = self._arbiter.board.counter_sums()
+        if self._arbiter.arena is not None:
+            sums["evicted"] += int(self._arbiter.arena.stat()["evicted"])  # counted in the store's own rows
+        return sums
 
     def workers(self) -> list[Facts]:
         """See `Control`."""
@@ -79,6 +83,20 @@ class ArbiterControl:
             }
             for member in self._arbiter.health.members
         ]
+
+    def store(self) -> Facts:
+        """See `Control`."""
+        arena = self._arbiter.arena
+        if arena is None:
+            return {"kind": "private", "size_bytes": self._arbiter.config.memory_bytes}
+        return {"kind": "shared", **arena.stat()}
+
+    def check_store(self) -> Facts:
+        """See `Control`."""
+        arena = self._arbiter.arena
+        if arena is None:
+            return {"kind": "private", "faults": []}
+        return {"kind": "shared", **asdict(arena.check())}
 
     async def purge(self, host: bytes, target: bytes) -> Facts:
         """See `Control`."""

@@ -62,7 +62,7 @@ def what_to_try(listen: Address, ports: tuple[int, ...], name: str) -> str:
     base = f"http://{listen.host or 'localhost'}:{listen.port}"
     taken = "" if ports == tuple(PORTS) else " (8001-8008 were not all free)"
     tries = (
-        (f"curl -i {base}/cached", "a miss: see Cache-Status and X-Origin (each worker keeps its own cache)"),
+        (f"curl -i {base}/cached", "a miss: see Cache-Status and X-Origin"),
         (f"curl -i {base}/cached", "a hit: the same X-Origin, an Age; no origin was asked"),
         (f"curl -X PURGE {base}/cached", "drop it in every worker; the next is a miss"),
         (f"curl -i {base}/uncached", "never stored: X-Origin goes round the eight"),

@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import uvloop
 from setproctitle import setproctitle
@@ -46,9 +46,12 @@ from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
+from accel.server.stores import make_store, resize_store
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import index
-from accel.store.private import PrivateStore
+
+if TYPE_CHECKING:
+    from accel.store.shared import SharedArena
 
 BEAT_S = 0.25
 _RESERVED_FILES = 64
@@ -66,6 +69,8 @@ class Birth:
     backend_rows: tuple[int, ...]
     sockets: Sequence[socket.socket]
     board: Scoreboard
+    arena: SharedArena | None
+    """The shared store's memory; None for private stores."""
     channel: Channel
 
 
@@ -103,7 +108,7 @@ class Worker:
         self._flights = Flights()
         self._log = _open_log(birth.config)
         drop_privileges(birth.config.server.user, birth.config.server.group)
-        self._store = PrivateStore(_share(self._config), self._config.caching.max_body_bytes, self._count_eviction)
+        self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, self._board, self._board.counters, self._config.limits.variants)
         self._origin = self._make_origin()
         service = self._make_service()
@@ -192,7 +197,7 @@ class Worker:
             self._rows = message.rows
             self._origin.close()
             self._origin = self._make_origin()
-        self._store.resize(_share(message.config))
+        resize_store(self._store, message.config)
         if old.log != message.config.log:
             self._change_log()
         self._clients.configure(self._make_service(), message.config.limits, message.config.timeouts)
@@ -259,11 +264,6 @@ def _open_log(config: Config) -> AccessLog | None:
     if config.log.path is None:
         return None
     return AccessLog(config.log.path, config.log.format is LogFormat.JSON)
-
-
-def _share(config: Config) -> int:
-    """Return this worker's part of the memory, in bytes."""
-    return config.memory_bytes // config.server.workers
 
 
 def _connection_limit(config: Config) -> int:

@@ -135,6 +135,7 @@ class Accel:
         """Stop gracefully and check that nothing went wrong in all its life."""
         assert self.child.is_running, f"accel is gone:\n{self.log}"
         self._check_counters()
+        assert self.admin("GET", "/store/check")["faults"] == [], self.log
         self.send(signal.SIGTERM)
         assert self.child.wait(SOON_S) == 0, self.log
         self.check_log()

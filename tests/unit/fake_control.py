@@ -14,6 +14,8 @@ class FakeControl:
         self.drained: dict[str, bool] = {}
         self.answered = 1
         self.outcome: Facts = {"ok": True}
+        self.store_figures: Facts = {"kind": "shared", "free": 12, "sealed": 3, "filled_bytes": 3145728, "pins": 0}
+        self.checked: Facts = {"kind": "shared", "records": 7, "reachable": 6, "faults": []}
         self.counted = dict.fromkeys((one.name for one in COUNTERS), 0) | {"requests": 2000, "hits": 1500}
         self.worker_rows: list[Facts] = [
             {"number": 1, "pid": 41, "state": "accepting", "age_s": 120.4, "connections": 3}
@@ -49,3 +51,9 @@ class FakeControl:
 
     def reload(self) -> Facts:
         return self.outcome
+
+    def store(self) -> Facts:
+        return self.store_figures
+
+    def check_store(self) -> Facts:
+        return self.checked

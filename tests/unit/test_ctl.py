@@ -91,6 +91,23 @@ def test_backends_say_why_one_is_down_and_how_far_another_has_started(accelctl: 
     assert "up, 43 % of its share" in output
 
 
+def test_store_shows_what_is_free_and_held(accelctl: Run) -> None:
+    output = accelctl("store", "stat").output
+
+    assert "sealed" in output
+    assert "3,145,728 B" in output
+
+
+def test_a_store_check_ends_with_1_and_the_faults_if_there_are_any(accelctl: Run, control: FakeControl) -> None:
+    sound = accelctl("store", "check")
+    control.checked["faults"] = ["segment 3: a record of another generation"]
+    broken = accelctl("store", "check")
+
+    assert (sound.exit_code, broken.exit_code) == (0, 1)
+    assert "nothing is wrong" in sound.output
+    assert "fault: segment 3: a record of another generation" in broken.output
+
+
 def test_health_is_an_exit_code(accelctl: Run, control: FakeControl) -> None:
     well = accelctl("health", "--ready")
     control.backend_rows.clear()

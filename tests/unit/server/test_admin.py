@@ -63,7 +63,7 @@ async def post(server: admin.AdminServer, path: str, value: object) -> tuple[int
     return status, json.loads(body)
 
 
-@pytest.mark.parametrize("path", ["/facts", "/stat", "/workers", "/backends"])
+@pytest.mark.parametrize("path", ["/facts", "/stat", "/workers", "/backends", "/store", "/store/check"])
 async def test_what_the_arbiter_knows_is_shown_as_json(
     server: admin.AdminServer, control: FakeControl, path: str
 ) -> None:
@@ -72,6 +72,8 @@ async def test_what_the_arbiter_knows_is_shown_as_json(
         "/stat": control.counters(),
         "/workers": control.workers(),
         "/backends": control.backends(),
+        "/store": control.store(),
+        "/store/check": control.check_store(),
     }
 
     assert await get(server, path) == (200, known[path])
