@@ -171,4 +171,4 @@ class Channel:
         except Exception as error:  # bytes of whoever took a worker over may fail in any way
             note("message-refused", why=error)
             return None
-        return said if isinstance(said, tuple(_OF_WORKERS.values())) else None
+        return said if isinstance(said, BackendFailed | Invalidate | Dropped | Configured) else None
