@@ -123,7 +123,13 @@ class Crew:
             row = next((row for row in range(WORKER_ROWS) if row not in self._children), None)
             if row is None or time.monotonic() < self._no_fork_before:
                 return
-            self._fork(row)
+            try:
+                self._fork(row)
+            except OSError as error:  # no process or descriptor left: no reason to end those that serve
+                self._board.clear_gauges(row)
+                note("fork-failed", worker=row + 1, why=error.strerror)
+                self._wait_to_fork()
+                return
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every worker."""
@@ -166,11 +172,16 @@ class Crew:
         ours, theirs = Channel.pair()
         birth = self._parent.birth(row, theirs)
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        pid = os.fork()
-        if pid == 0:
-            self._be_worker(birth, ours)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        theirs.forget()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_worker(birth, ours)
+        except OSError:
+            ours.forget()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            theirs.forget()
         child = self._children[row] = Child(row, pid, ours, time.monotonic())
         ours.listen(self._loop, partial(self._parent.heard, child), lambda: None)
 
@@ -219,8 +230,7 @@ class Crew:
         self._parent.lost(child)
         if child.is_retiring or self.is_stopping:
             return False
-        why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        note("worker-died", worker=child.row + 1, pid=child.pid, why=why)
+        note("worker-died", worker=child.row + 1, pid=child.pid, why=_why(code))
         self.restarts[child.row] += 1
         self._back_off(time.monotonic() - child.started_mono)
         return state is WorkerState.STARTING and not self.has_served
@@ -230,7 +240,20 @@ class Crew:
         if lived_s > _QUICK_DEATH_S:
             self._quick_deaths = 0
             return
+        self._wait_to_fork()
+
+    def _wait_to_fork(self) -> None:
         self._quick_deaths += 1
         delay_s = min(_LONGEST_BACKOFF_S, 0.125 * 2**self._quick_deaths)
         self._no_fork_before = time.monotonic() + delay_s
         note("crash-loop", next_worker_in_s=delay_s)
+
+
+def _why(code: int) -> str:
+    """Return why a process ended: not every signal has a name (the real-time ones between the first and the last)."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
