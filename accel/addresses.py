@@ -11,7 +11,9 @@ from ipaddress import ip_network
 
 from accel.config import Address, BackendConfig, Network
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+"""Labels as names have them (RFC 1035 §2.3.4): of others the resolver raises more than OSError."""
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 
 MOST_PORTS = 1024

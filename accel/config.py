@@ -10,6 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
 
+MOST_WORKERS = 128
+"""What the scoreboard has rows for."""
+
 
 class Balance(Enum):
     """How a backend is chosen."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from accel.config import MOST_WORKERS
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)", re.ASCII)
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
@@ -120,12 +122,12 @@ def truth(text: str) -> bool:
 
 
 def worker_count(text: str) -> int:
-    """Return a number of processes; `auto` is one for each core this process may use."""
+    """Return a number of processes; `auto` is one for each core this process may use, as far as there are rows."""
     if text == "auto":
-        return len(os.sched_getaffinity(0))
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
     count = whole_number(text) if text.isdigit() else 0
-    if not 1 <= count <= 512:
-        raise ValueError("write a number from 1 to 512, or auto for one a core")
+    if not 1 <= count <= MOST_WORKERS:
+        raise ValueError(f"write a number from 1 to {MOST_WORKERS}, or auto for one a core")
     return count
 
 

@@ -30,9 +30,10 @@ import time
 from collections.abc import Callable
 from enum import IntEnum
 
+from accel.config import MOST_WORKERS
 from accel.stats.counters import COUNTERS, CounterRow
 
-WORKER_ROWS = 128
+WORKER_ROWS = MOST_WORKERS
 BACKEND_ROWS = 512
 _HASHES = 65536
 _HEADER_WORDS, _WORKER_WORDS, _CELL_WORDS, _BACKEND_WORDS = 16, 8, 4, 2

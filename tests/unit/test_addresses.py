@@ -53,6 +53,8 @@ def test_a_backend_reads_back_from_its_text(text: str) -> None:
         (addresses.backends, "app", "write app:8001"),
         (addresses.backends, "8001", "such as 127.0.0.1:8001"),
         (addresses.backends, ":8001", "needs a host"),
+        (addresses.backends, "app..internal:8001", "a host is a name"),
+        (addresses.backends, "a" * 64 + ".internal:8001", "a host is a name"),
         (addresses.backends, "h:0", "from 1 to 65535"),
         (addresses.backends, "h:99999", "from 1 to 65535"),
         (addresses.backends, "h:8008-8001", "goes upwards"),

@@ -117,7 +117,7 @@ def test_what_kubernetes_sets_for_a_service_called_accel_is_left_alone() -> None
     [
         (BACKEND | {"memory": "lots"}, {}, "--memory: 'lots'", "such as 4096, 64k"),
         (BACKEND | {"memory": "1k"}, {}, "--memory: '1k'", "the least is 1m"),
-        (BACKEND, {"ACCEL_WORKERS": "0"}, "ACCEL_WORKERS: '0'", "from 1 to 512"),
+        (BACKEND, {"ACCEL_WORKERS": "0"}, "ACCEL_WORKERS: '0'", "from 1 to 128"),
         (BACKEND, {"ACCEL_WORKER": "2"}, "ACCEL_WORKER: '2'", "did you mean ACCEL_WORKERS?"),
         ({}, {}, "--backend: give", "--backend 127.0.0.1:8001"),
         ({"backend": ("h:1-3", "h:2*4")}, {}, "--backend: 'h:2'", "there twice"),
