@@ -39,6 +39,11 @@ class Arbiter:
         self.lost_rows.append(child.row)
 
 
+def descriptors_open() -> int:
+    """Return how many descriptors this process holds."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.fixture
 def arbiter() -> Arbiter:
     """Return the parent."""
@@ -58,12 +63,12 @@ async def test_without_a_process_to_be_had_the_crew_waits_and_tries_again(
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "fork", refuse)
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    descriptors = descriptors_open()
     crew.keep(2)
     crew.keep(2)
     assert len(crew) == 0
     assert capsys.readouterr().err.count("fork-failed worker=1") == 1, "the second time it waits"
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert descriptors_open() == descriptors
     assert crew._board.worker_state(0) is WorkerState.NONE
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
