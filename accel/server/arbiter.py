@@ -27,7 +27,7 @@ import sdnotify
 from setproctitle import setproctitle
 
 from accel import __version__
-from accel.config import Config
+from accel.config import Config, LogOptions
 from accel.errors import AccelError, StartError
 from accel.server import admin, listeners
 from accel.server.channel import (
@@ -46,12 +46,13 @@ from accel.server.crew import HANDLED, Child, Crew
 from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
-from accel.server.privileges import ids
+from accel.server.privileges import ids, make_log
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
-from accel.server.stores import make_arena, share
+from accel.server.stores import make_arena, make_flights, share
 from accel.server.worker import Birth
 
 if TYPE_CHECKING:
+    from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena
 
 TICK_S = 0.1
@@ -80,6 +81,7 @@ class Arbiter:
         self.board = Scoreboard()
         self.arena: SharedArena | None = None
         """The shared store's memory; None for private stores."""
+        self._flights: FlightArena | None = None
         self.health = PoolHealth(self.board)
         self.invalidations = Invalidations(self.board, self._channels)
         self._loop = asyncio.new_event_loop()
@@ -103,11 +105,12 @@ class Arbiter:
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
         self.arena = make_arena(self.config)
+        self._flights = make_flights(self.arena)
         self.sockets = listeners.bind(server)
         self._unix_paths = [sock.getsockname() for sock in self.sockets if sock.family == socket.AF_UNIX]
         try:
             self._admin = self._loop.run_until_complete(admin.serve(ArbiterControl(self), server.admin))
-            self._prepare_log()
+            self._prepare_log(self.config.log)
             self._write_pid_file()
             for number in HANDLED:
                 self._loop.add_signal_handler(number, self._note_signal, number)
@@ -209,6 +212,7 @@ class Arbiter:
             sockets=self._sockets_of(row),
             board=self.board,
             arena=self.arena,
+            flights=self._flights,
             channel=channel,
         )
 
@@ -240,6 +244,8 @@ class Arbiter:
         self.invalidations.lost(child.channel)
         if self.arena is not None:
             self.arena.forget_worker(child.row)
+        if self._flights is not None:
+            self._flights.forget_worker(child.row)
         if child.is_retiring:
             self._close_own_sockets(child.row)
 
@@ -269,6 +275,8 @@ class Arbiter:
         self._systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = self._reread()
+            if config.log != self.config.log:
+                self._prepare_log(config.log)
             self.health.configure(config.origin.backends, config.probe)
         except AccelError as error:
             note("reload-refused", why=error)
@@ -304,26 +312,24 @@ class Arbiter:
         return replace(self.config, server=replace(self.config.server, workers=self.wanted))
 
     def _reopen_logs(self) -> None:
-        self._prepare_log()
+        try:
+            self._prepare_log(self.config.log)
+        except StartError as error:
+            note("log-open-failed", why=error)
         self.crew.signal(signal.SIGUSR1)
         note("logs-reopened")
 
     # Beginning and end.
 
-    def _prepare_log(self) -> None:
-        """Make the access log and give it to the user that the workers run as. Raises StartError before service."""
-        path = self.config.log.path
+    def _prepare_log(self, log: LogOptions) -> None:
+        """Make the access log and give it to the user that the workers run as. Raises StartError."""
+        path = log.path
         if path is None or path == "-":
             return
-        uid, gid = ids(self.config.server.user, self.config.server.group)
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
-            if uid is not None or gid is not None:
-                os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid)
+            make_log(path, *ids(self.config.server.user, self.config.server.group))
         except OSError as error:
-            if not self.crew.has_served:
-                raise StartError(f"--access-log: cannot write {path}: {error.strerror}") from error
-            note("log-open-failed", path=path, why=error.strerror)
+            raise StartError(f"--access-log: cannot write {path}: {error.strerror}") from error
 
     def _write_pid_file(self) -> None:
         path = self.config.server.pid_file

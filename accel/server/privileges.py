@@ -1,10 +1,15 @@
-"""Giving up root: workers run as `--user` and `--group`, the arbiter stays what it was started as."""
+"""Giving up root: workers run as `--user` and `--group`, the arbiter stays what it was started as.
+
+Invariant: nothing that the workers' user may have put somewhere is opened, followed or given away with root's rights.
+"""
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
+import stat
 
 from accel.errors import StartError
 
@@ -40,3 +45,26 @@ def drop_privileges(user: str | None, group: str | None) -> None:
             os.setgroups([gid])
     if uid is not None:
         os.setuid(uid)
+
+
+def make_log(path: str, uid: int | None, gid: int | None) -> None:
+    """Make the file at `path` if it is missing and give it to the workers' ids; raises OSError.
+
+    Its directory may be theirs: a link is left for the workers to follow with their own rights, and only a plain file
+    with no second name changes its owner.
+    """
+    if uid is None and gid is None:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, or a pipe that nobody reads yet
+            return
+        raise
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+    finally:
+        os.close(fd)

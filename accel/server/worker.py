@@ -46,11 +46,12 @@ from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
-from accel.server.stores import make_store, resize_store
+from accel.server.stores import make_coalescer, make_store, resize_store
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
+    from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena
 
 BEAT_S = 0.25
@@ -71,6 +72,8 @@ class Birth:
     board: Scoreboard
     arena: SharedArena | None
     """The shared store's memory; None for private stores."""
+    flights: FlightArena | None
+    """Where workers find each other's fetches; None for private stores."""
     channel: Channel
 
 
@@ -106,8 +109,9 @@ class Worker:
         self._board = WorkerBoard(birth.board, birth.row, self._backend_failed)
         self._invalidator = RemoteInvalidator(birth.channel)
         self._flights = Flights()
-        self._log = _open_log(birth.config)
         drop_privileges(birth.config.server.user, birth.config.server.group)
+        self._coalescer = make_coalescer(birth.flights, birth.row)
+        self._log = _open_log(birth.config)
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, self._board, self._board.counters, self._config.limits.variants)
         self._origin = self._make_origin()
@@ -151,6 +155,7 @@ class Worker:
             origin=self._origin,
             flights=self._flights,
             invalidator=self._invalidator,
+            coalescer=self._coalescer,
             counters=self._board.counters,
             limits=config.limits,
             caching=config.caching,
@@ -246,13 +251,15 @@ class Worker:
             note("log-reopen-failed", worker=self._row + 1, why=error)
 
     def _change_log(self) -> None:
-        if self._log is not None:
-            self._log.close()
+        """Write to the log of a new configuration; to the old one still if that cannot be opened."""
+        old = self._log
         try:
             self._log = _open_log(self._config)
         except OSError as error:
-            self._log = None
             note("log-open-failed", worker=self._row + 1, why=error)
+            return
+        if old is not None:
+            old.close()
 
     def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Count and report what no layer handled: each one is a defect."""

@@ -148,6 +148,21 @@ def test_a_wrong_configuration_is_refused_and_the_old_one_serves_on(
     assert ask(accel, "/passed").status == 200
 
 
+def test_a_log_that_cannot_be_written_is_refused_and_the_old_one_is_written_on(
+    start_accel: StartAccel, config: ConfigFile, pool: list[FaultOrigin], tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    config.write(pool, access_log=str(log))
+    accel = start_accel([], *config.flags)
+
+    config.write(pool, access_log=str(tmp_path / "missing" / "log"))
+    status, payload = accel.admin_answer("POST", "/reload", {})
+    ask(accel, "/passed")
+
+    assert status == 422 and "--access-log" in payload["error"]
+    eventually("it is in the old log", lambda: "GET /passed" in log.read_text())
+
+
 def test_a_missing_configuration_is_refused_and_the_old_one_serves_on(
     start_accel: StartAccel, config: ConfigFile, pool: list[FaultOrigin]
 ) -> None:
