@@ -171,7 +171,8 @@ cdef class Core(Space):
         memcpy(payload + draft.key_length, draft.meta, draft.meta_length)
         payload = <char *>references(made) if draft.shape == SHAPE_PARENT else (
             payload + draft.key_length + draft.meta_length)
-        memcpy(payload, draft.rest, draft.rest_bytes)
+        if draft.rest_bytes:
+            memcpy(payload, draft.rest, draft.rest_bytes)
         made.checksum = self.map.checksum(made)
         place[0] = self.count_in(draft.kind, made)
         self.pin(place[0])

@@ -53,7 +53,9 @@ was emptying, and the others go round them.
 Reclaiming. Oldest sealed segment that nobody pins, of the kind that has more than its share. Each record that is
 still pointed to is either copied on (its slot, or its parent's reference, swapped to the new place) or dropped (its
 slot swapped to 0). A long body goes or stays as a whole: its parent decides. Two movers, or a mover and a freshening,
-may meet at one parent: each looks again after its swap and mends what the other could not see.
+may meet at one parent: each looks again after its swap and mends what the other could not see. A reader who comes
+before the mending finds a piece gone, takes that body out and misses: a fetch too many (`broken` counts them), the
+only miss without a reason that is known here.
 
 Two puts of one key at once may each find an empty slot. Both look again after their swap and keep the lower slot;
 reading takes the lower one too. What a kill leaves of that is a twin that the next put or remove of the key takes out.
@@ -74,6 +76,9 @@ What a kill -9 leaves
 
 `--memory` is the size of the whole map. It is allocated when it is made (posix_fallocate), so a full machine is an
 error at the start and no SIGBUS later, and sealed, so nobody can cut it short.
+
+Every place between two writes that matters has a name in `Step`, and a watcher may be called there: the tests let
+other workers act at each of them, and kill the process at each of them (tests/unit/store/test_shared_steps.py).
 
 Sizes. A slot for each 512 bytes and a ghost for each two slots: 2 % of the map. Segments of a 256th of the map,
 256 KiB to 1 MiB, so that walking one stays well under 2 ms; larger only where 65,536 of them would not do.
@@ -156,7 +161,7 @@ USED_MOST = 3
 """`used` counts no further: a record survives at most so many walks without being used again."""
 SPARE_SEGMENTS = 2
 """Free segments kept for the copies that a walk makes; below that space is reclaimed first."""
-WALKS_AT_ONCE = 3
+WALKS_AT_ONCE = 2
 """Segments walked in one call at most; then what is spare is taken, or the record is not stored."""
 LARGEST_SHARE = 8
 """A body over a segment's eighth goes in pieces; a body over the map's eighth is not stored."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -40,8 +40,8 @@ def version_of(record: Record, key: int) -> int:
 
 
 @contextmanager
-def watching(watcher: object) -> Iterator[None]:
-    watch(watcher)  # type: ignore[arg-type]
+def watching(watcher: Callable[[int], None]) -> Iterator[None]:
+    watch(watcher)
     try:
         yield
     finally:
@@ -175,6 +175,60 @@ def test_no_long_body_is_found_without_its_pieces(seed: int) -> None:
     figures = world.arena.stat()
     assert (world.failures, world.arena.check().broken, figures["broken"]) == ([], 0, 0)
     assert figures["moved"] > 100
+
+
+def once_at(step: Step, act: Callable[[], None]) -> AbstractContextManager[None]:
+    """Have `act` done the first time that `step` is reached."""
+    left = [act]
+
+    def watcher(reached: int) -> None:
+        if reached == step and left:
+            left.pop()()
+
+    return watching(watcher)
+
+
+@pytest.mark.parametrize("step", [Step.WRITTEN, Step.COUNTED, Step.CHOSEN, Step.PUBLISHED])
+def test_of_two_puts_at_once_one_stays(step: Step) -> None:
+    world = World(0, keys=1)
+    first, second = world.stores[:2]
+    with once_at(step, lambda: world.put(second, 0)):
+        world.put(first, 0)
+
+    assert (world.arena.check().twins, first.record_count) == (0, 1)
+    assert first.remove(b"0") and second.get(b"0") is None
+
+
+@pytest.mark.parametrize("cold", [4, 8, 12, 20, 40, 80, 160])
+@pytest.mark.parametrize("step", [Step.LOOKED, Step.PINNED, Step.PIECES_PINNED, Step.COUNTED, Step.SWAPPED])
+def test_a_long_body_that_moves_meanwhile_is_got_and_freshened_whole(step: Step, cold: int) -> None:
+    world = World(0, keys=1)
+    reader, mover, _ = world.stores
+    whole = PATTERN[:4000]
+    reader.put(b"k", b"", whole)
+
+    def move() -> None:
+        """Rotate the arena under the reader, keeping what it reads in use."""
+        for number in range(cold):
+            name = b"%d-%d" % (world.arena.stat()["written"], number)
+            mover.put(name, b"", PATTERN[:900])
+            for used in (name, name, b"k", b"k"):
+                mover.get(used)
+
+    def renew() -> None:
+        record = reader.get(b"k")
+        assert record is not None
+        reader.freshen(record, b"m")
+
+    move()
+    for verb in (lambda: reader.get(b"k"), renew):
+        for _ in range(6):
+            with once_at(step, move):
+                verb()
+            record = reader.get(b"k")
+            assert record is not None and b"".join(map(bytes, record.chunks())) == whole
+            del record
+    assert world.arena.stat()["broken"] == 0
 
 
 def test_every_step_is_reached_by_this_test() -> None:

@@ -1,0 +1,124 @@
+"""The machine's fetches under way: one leads a key, the others wake when it ends, whatever kills or stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from accel.store.flights import FlightArena, SharedFlights
+
+KEY = b"a\0/page"
+
+
+@pytest.fixture
+def arena() -> Iterator[FlightArena]:
+    """Return a table for four workers."""
+    arena = FlightArena(4)
+    yield arena
+    for bell in arena.bells:
+        os.close(bell)
+
+
+async def test_one_leads_and_the_others_wake_when_it_ends(arena: FlightArena) -> None:
+    leader, *others = (SharedFlights(arena, row) for row in range(4))
+    lead = leader.claim(KEY)
+    follows = [other.claim(KEY) for other in others]
+    assert lead is not None and lead.leads
+    waits = [asyncio.create_task(follow.wait()) for follow in follows if follow is not None and not follow.leads]
+    assert len(waits) == 3
+    await asyncio.sleep(0)
+
+    lead.release()
+
+    await asyncio.wait_for(asyncio.gather(*waits), 5)
+    after = others[0].claim(KEY)
+    assert after is not None and after.leads
+
+
+async def test_a_fetch_that_has_ended_is_not_waited_for(arena: FlightArena) -> None:
+    leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
+    lead, follow = leader.claim(KEY), other.claim(KEY)
+    assert lead is not None and follow is not None
+    lead.release()
+    lead.release()
+
+    await asyncio.wait_for(follow.wait(), 5)
+
+
+async def test_a_second_claim_by_the_same_worker_is_its_own_business(arena: FlightArena) -> None:
+    flights = SharedFlights(arena, 0)
+    flights.claim(KEY)
+
+    assert flights.claim(KEY) is None
+
+
+async def test_a_bell_that_rings_for_another_fetch_wakes_nobody_too_early(arena: FlightArena) -> None:
+    leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
+    lead, follow = leader.claim(KEY), other.claim(KEY)
+    assert lead is not None and follow is not None
+    wait = asyncio.create_task(follow.wait())
+    await asyncio.sleep(0)
+
+    os.eventfd_write(arena.bells[1], 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not wait.done()
+
+    lead.release()
+    await asyncio.wait_for(wait, 5)
+
+
+async def test_who_stops_waiting_leaves_nothing_behind(arena: FlightArena) -> None:
+    leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
+    lead, follow = leader.claim(KEY), other.claim(KEY)
+    assert lead is not None and follow is not None
+    wait = asyncio.create_task(follow.wait())
+    await asyncio.sleep(0)
+
+    wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+
+    assert other._waiting == {}
+
+
+@pytest.mark.parametrize("dies_between_the_steps", [False, True])
+async def test_a_killed_leaders_followers_wake_as_soon_as_it_is_buried(
+    arena: FlightArena, dies_between_the_steps: bool
+) -> None:
+    ready, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        hashed = hash(KEY) & 0xFFFF_FFFF_FFFF_FFFF
+        place, claim = arena.table.claim(hashed, 2, 1)
+        os.write(write, f"{place} {claim}".encode())
+        signal.pause()
+        os._exit(0)
+    place, claim = map(int, os.read(ready, 100).split())
+    other = SharedFlights(arena, 1)
+    follow = other.claim(KEY)
+    assert follow is not None and not follow.leads
+    wait = asyncio.create_task(follow.wait())
+    await asyncio.sleep(0)
+
+    if dies_between_the_steps:
+        arena.table.release(place, claim)  # the claim is taken back, and nobody is woken
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    arena.forget_worker(2)
+
+    await asyncio.wait_for(wait, 5)
+    for end in (ready, write):
+        os.close(end)
+
+
+async def test_a_full_neighbourhood_leaves_each_on_its_own(arena: FlightArena) -> None:
+    places = 4
+    taken = [arena.table.claim((number << 32) | 7, 0, number)[1] for number in range(1, places + 1)]
+    assert all(taken)
+
+    assert arena.table.claim((99 << 32) | 7, 1, 1) == (0, 0)
