@@ -220,8 +220,11 @@ def test_a_long_body_that_moves_meanwhile_is_got_and_freshened_whole(step: Step,
         assert record is not None
         reader.freshen(record, b"m")
 
+    def read() -> None:
+        assert reader.get(b"k") is not None
+
     move()
-    for verb in (lambda: reader.get(b"k"), renew):
+    for verb in (read, renew):
         for _ in range(6):
             with once_at(step, move):
                 verb()
