@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from accel.store._shared import watch
-from accel.store.layout import Step
+from accel.store._shared import keyed_hash, watch
+from accel.store.layout import HEADER, Step
 from accel.store.shared import SharedArena, SharedStore
 from accel.store.store import Record
 
@@ -188,15 +188,65 @@ def once_at(step: Step, act: Callable[[], None]) -> AbstractContextManager[None]
     return watching(watcher)
 
 
+def bucket_of(arena: SharedArena, key: bytes) -> int:
+    """Return which bucket a key falls into, by the secret that lies in the header."""
+    words = memoryview(arena.mapping).cast("Q")
+    low, high = (words[[field.name for field in HEADER].index(name)] for name in ("secret_low", "secret_high"))
+    return (keyed_hash(low, high, key) & 0xFFFFFFFF) * arena.map.bucket_count >> 32
+
+
 @pytest.mark.parametrize("step", [Step.WRITTEN, Step.COUNTED, Step.CHOSEN, Step.PUBLISHED])
 def test_of_two_puts_at_once_one_stays(step: Step) -> None:
+    """The second one comes when the first has chosen its slot, and finds a lower one that is free by now."""
     world = World(0, keys=1)
     first, second = world.stores[:2]
-    with once_at(step, lambda: world.put(second, 0)):
+    bucket = bucket_of(world.arena, b"0")
+    lower = next(b"%d" % key for key in range(1, 9999) if bucket_of(world.arena, b"%d" % key) == bucket)
+    assert first.put(lower, b"") is not None
+
+    def come_between() -> None:
+        second.remove(lower)
+        world.put(second, 0)
+
+    with once_at(step, come_between):
         world.put(first, 0)
 
     assert (world.arena.check().twins, first.record_count) == (0, 1)
     assert first.remove(b"0") and second.get(b"0") is None
+
+
+@pytest.mark.parametrize("step", [Step.CLAIMED, Step.COPIED, Step.SWAPPED, Step.EMPTIED, Step.UNPOINTED])
+def test_walks_that_meet_at_one_long_body_leave_it_whole(step: Step) -> None:
+    """One moves the parent, the other its pieces, each in the middle of the other's work."""
+    world = World(0, keys=1)
+    first, second, _ = world.stores
+    whole = PATTERN[:4000]
+    first.put(b"k", b"", whole)
+    depth = 0
+
+    def rotate(store: SharedStore, count: int) -> None:
+        for number in range(count):
+            name = b"%d-%d" % (world.arena.stat()["written"], number)
+            store.put(name, b"", PATTERN[:900])
+            for used in (name, name, b"k", b"k"):
+                store.get(used)
+            record = store.get(b"k") or store.put(b"k", b"", whole)  # it may go for want of room, but only whole
+            assert record is not None and b"".join(map(bytes, record.chunks())) == whole
+            if number % 8 == 0:
+                store.freshen(record, b"")  # its parent leaves its pieces behind
+            del record
+
+    def come_between(reached: int) -> None:
+        nonlocal depth
+        if reached == step and depth == 0:
+            depth += 1
+            rotate(second, 20)
+            depth -= 1
+
+    with watching(come_between):
+        rotate(first, 150)
+
+    assert world.arena.stat()["broken"] == 0
 
 
 @pytest.mark.parametrize("cold", [4, 8, 12, 20, 40, 80, 160])
