@@ -138,7 +138,7 @@ class Cache:
 
     def __init__(self, store: Store, numbers: Numbers, counters: CounterRow, variants_limit: int) -> None:
         self._store, self._numbers = store, numbers
-        self._variants_limit = variants_limit
+        self.variants_limit = variants_limit
         self.counters = counters
 
     def sequence(self) -> int:
@@ -255,7 +255,7 @@ class Cache:
             return
         content.keys[key] = None
         content.keys.move_to_end(key)
-        while len(content.keys) > self._variants_limit:
+        while len(content.keys) > self.variants_limit:
             oldest, _ = content.keys.popitem(last=False)
             self._store.remove(oldest)
 

@@ -63,9 +63,9 @@ class Clients:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def configure(self, service: Service, limits: Limits, timeouts: ClientTimeouts) -> None:
+    def configure(self, service: Service, limits: Limits, timeouts: ClientTimeouts, limit: int) -> None:
         """Use a new configuration for every request that begins from now on."""
-        self.service, self.limits, self.timeouts = service, limits, timeouts
+        self.service, self.limits, self.timeouts, self._limit = service, limits, timeouts, limit
 
     def admit(self, connection: ClientConnection) -> None:
         """Take in a new connection, making room if there is none."""

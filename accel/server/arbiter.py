@@ -27,7 +27,7 @@ import sdnotify
 from setproctitle import setproctitle
 
 from accel import __version__
-from accel.config import Config, LogOptions
+from accel.config import Address, Config, LogOptions
 from accel.errors import AccelError, StartError
 from accel.server import admin, listeners
 from accel.server.channel import (
@@ -47,6 +47,7 @@ from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
 from accel.server.privileges import ids, make_log
+from accel.server.reloading import with_kept
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
 from accel.server.stores import make_arena, make_flights, share
 from accel.server.worker import Birth
@@ -58,8 +59,6 @@ if TYPE_CHECKING:
 TICK_S = 0.1
 _AFTER_GRACE_S = 2.0
 """How long workers may outlive the graceful timeout before they are killed."""
-_FIXED = ("listen", "reuseport", "name", "user", "group", "pid_file", "admin")
-"""Options of the server that a reload cannot change."""
 
 
 def run(config: Config, reread: Callable[[], Config]) -> int:
@@ -77,7 +76,10 @@ class Arbiter:
         self.wanted = config.server.workers
         """How many workers there should be."""
         self.sockets: list[socket.socket] = []
+        self.addresses: tuple[Address, ...] = ()
+        """Where clients connect, or connected: the sockets close when a stop begins."""
         self._unix_paths: list[str] = []
+        """Of the unix sockets that we made: those that systemd passed are not even to be touched."""
         self.board = Scoreboard()
         self.arena: SharedArena | None = None
         """The shared store's memory; None for private stores."""
@@ -89,6 +91,8 @@ class Arbiter:
         self._own_sockets: dict[int, list[socket.socket]] = {}
         """With --reuseport, the sockets of each row but the first: a successor finds what waited for the dead."""
         self._reread = reread
+        self._unconfirmed: set[Channel | None] = set()
+        """Workers that were told the configuration in force and have not said that they use it."""
         self._happened = asyncio.Event()
         self._pending: list[signal.Signals] = []
         self._stopping_since: float | None = None
@@ -106,8 +110,10 @@ class Arbiter:
         self.health.configure(self.config.origin.backends, self.config.probe)
         self.arena = make_arena(self.config)
         self._flights = make_flights(self.arena)
+        is_ours = not listeners.are_passed(os.environ)
         self.sockets = listeners.bind(server)
-        self._unix_paths = [sock.getsockname() for sock in self.sockets if sock.family == socket.AF_UNIX]
+        self.addresses = tuple(map(listeners.address_of, self.sockets))
+        self._unix_paths = [address.path for address in self.addresses if address.path and is_ours]
         try:
             self._admin = self._loop.run_until_complete(admin.serve(ArbiterControl(self), server.admin))
             self._prepare_log(self.config.log)
@@ -187,7 +193,7 @@ class Arbiter:
             self._stopping_since = time.monotonic()
             self.crew.is_stopping = True
             self._systemd.notify("STOPPING=1")
-            listeners.close(self.sockets)
+            self._close_sockets()
             self._close_own_sockets(*list(self._own_sockets))
             note("stopping", gracefully=str(gracefully).lower())
         self.crew.signal(signal.SIGTERM if gracefully else signal.SIGINT)
@@ -234,14 +240,16 @@ class Arbiter:
                 self.invalidations.asked(child.channel, message)
             case Dropped():
                 self.invalidations.dropped(child.channel, message)
-            case Configured():
-                return
+            case Configured(generation):
+                if generation == self.generation:
+                    self._confirmed(child.channel)
             case Invalidated() | Drop() | Configure():
                 note("message-misplaced", worker=child.row + 1, message=type(message).__name__)
 
     def lost(self, child: Child) -> None:
         """See `crew.Parent`."""
         self.invalidations.lost(child.channel)
+        self._confirmed(child.channel)
         if self.arena is not None:
             self.arena.forget_worker(child.row)
         if self._flights is not None:
@@ -262,6 +270,10 @@ class Arbiter:
             self._own_sockets[row] = [sock for bound in own for sock in bound]
         shared = [sock for sock in self.sockets if sock.family == socket.AF_UNIX]
         return self._own_sockets[row] + shared
+
+    def _close_sockets(self) -> None:
+        for sock in self.sockets:
+            sock.close()
 
     def _close_own_sockets(self, *rows: int) -> None:
         for row in rows:
@@ -289,13 +301,10 @@ class Arbiter:
 
     def _take_over(self, config: Config) -> None:
         old = self.config
-        kept = {name: getattr(old.server, name) for name in _FIXED}
-        changed = [name for name, value in kept.items() if getattr(config.server, name) != value]
-        if config.memory_bytes != old.memory_bytes:
-            changed.append("memory")
-        if changed:
-            note("reload-needs-restart", options=",".join(changed))
-        self.config = replace(config, server=replace(config.server, **kept), memory_bytes=old.memory_bytes)
+        self.config, waiting = with_kept(old, config)
+        if waiting:
+            note("reload-needs-restart", options=",".join(waiting))
+        self.crew.timeout_s = config.server.worker_timeout_s
         if config.server.workers != old.server.workers:
             self._want(config.server.workers)
         else:
@@ -305,8 +314,15 @@ class Arbiter:
     def _configure_workers(self) -> None:
         """Tell every worker the configuration in force; the number of workers sets each one's part of the memory."""
         self.generation += 1
-        for channel in self._channels():
-            channel.send(Configure(self.generation, self._workers_config(), self.health.rows))
+        message = Configure(self.generation, self._workers_config(), self.health.rows)
+        self._unconfirmed = {channel for channel in self._channels() if channel.send(message)}
+        self._confirmed(None)
+
+    def _confirmed(self, channel: Channel | None) -> None:
+        """A worker uses the configuration in force, or is gone: after the last one nobody asks backends that left."""
+        self._unconfirmed.discard(channel)
+        if not self._unconfirmed:
+            self.health.forget_removed()
 
     def _workers_config(self) -> Config:
         return replace(self.config, server=replace(self.config.server, workers=self.wanted))
@@ -344,8 +360,8 @@ class Arbiter:
     def _tell_facts(self) -> None:
         config = self.config
         note("accel", version=__version__, pid=os.getpid(), name=config.server.name)
-        for sock in self.sockets:
-            note("listening", address=listeners.address_of(sock))
+        for address in self.addresses:
+            note("listening", address=address)
         note("workers", count=self.wanted)
         for backend in config.origin.backends:
             note("backend", address=backend.address, weight=backend.weight, balance=config.origin.balance.value)
@@ -353,12 +369,12 @@ class Arbiter:
             note("memory", bytes=config.memory_bytes, store="shared")
         else:
             note("memory", bytes=config.memory_bytes, store="private", each_worker=share(self._workers_config()))
-        for address in self._admin.addresses if self._admin is not None else ():
-            note("admin", address=address)
+        for admin_address in self._admin.addresses if self._admin is not None else ():
+            note("admin", address=admin_address)
 
     def _clean_up(self) -> None:
         self.crew.end()
-        listeners.close(self.sockets)
+        self._close_sockets()
         for path in self._unix_paths:
             listeners.unlink(path)  # only now: while workers lived, somebody answered there
         if self._admin is not None:

@@ -75,7 +75,7 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Worker to arbiter: configuration `generation` is in use; no new fetch uses an older one."""
+    """Worker to arbiter: configuration `generation` is in use; fetches of older ones have picked their backends."""
 
     generation: int
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from accel import __version__
 from accel.caching.key import primary_key
-from accel.server import listeners
 from accel.server.admin_routes import Facts
 from accel.server.scoreboard import WorkerState
 from accel.stats.counters import index
@@ -37,7 +36,7 @@ class ArbiterControl:
             "version": __version__,
             "pid": os.getpid(),
             "since": arbiter.since,
-            "listeners": [str(listeners.address_of(sock)) for sock in arbiter.sockets],
+            "listeners": list(map(str, arbiter.addresses)),
             "generation": arbiter.generation,
             "workers": arbiter.wanted,
             "memory_bytes": arbiter.config.memory_bytes,

@@ -94,7 +94,8 @@ class Crew:
         self._parent = parent
         self._board = board
         self._loop = loop
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        """A heartbeat older than this means stuck."""
         self._children: dict[int, Child] = {}
         self._quick_deaths = 0
         self._no_fork_before = 0.0
@@ -148,13 +149,13 @@ class Crew:
     def watch(self, now: float, wanted: int) -> bool:
         """Judge heartbeats; return whether just now all workers accept for the first time. `now` is monotonic."""
         if now - self._last_look > _STOOD_STILL_S:
-            self._judge_after = now + self._timeout_s
+            self._judge_after = now + self.timeout_s
         self._last_look = now
         for child in self._children.values():
             if child.condemned_mono is not None:
                 if now - child.condemned_mono > _DUMP_S:
                     os.kill(child.pid, signal.SIGKILL)
-            elif now >= self._judge_after and now - self._board.heartbeat_ns(child.row) / 1e9 > self._timeout_s:
+            elif now >= self._judge_after and now - self._board.heartbeat_ns(child.row) / 1e9 > self.timeout_s:
                 self._condemn(child, now)
         return self._is_first_service(wanted)
 
@@ -216,7 +217,7 @@ class Crew:
     # Death.
 
     def _condemn(self, child: Child, now: float) -> None:
-        note("worker-stuck", worker=child.row + 1, pid=child.pid, silent_s=self._timeout_s, see="its stacks below")
+        note("worker-stuck", worker=child.row + 1, pid=child.pid, silent_s=self.timeout_s, see="its stacks below")
         child.condemned_mono = now
         os.kill(child.pid, signal.SIGABRT)
         os.kill(child.pid, signal.SIGCONT)  # a stopped process takes no other signal

@@ -94,9 +94,14 @@ def address_of(sock: socket.socket) -> Address:
     return Address("" if name[0] in ("::", "0.0.0.0") else name[0], name[1])
 
 
+def are_passed(environ: Mapping[str, str]) -> bool:
+    """Return whether systemd opened sockets for this process."""
+    return environ.get("LISTEN_PID") == str(os.getpid())
+
+
 def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     """Return the sockets that systemd opened for this process, and take the note of them out of `environ`."""
-    if environ.get("LISTEN_PID") != str(os.getpid()):
+    if not are_passed(environ):
         return []
     count = int(environ.pop("LISTEN_FDS", "0"))
     for variable in ("LISTEN_PID", "LISTEN_FDNAMES"):

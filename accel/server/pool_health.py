@@ -49,6 +49,8 @@ class PoolHealth:
         self._board = board
         self._members: dict[Address, Member] = {}
         self._options = ProbeOptions()
+        self._removed: set[int] = set()
+        """Rows of backends that left the configuration, published as they were while a worker may still pick them."""
 
     @property
     def members(self) -> list[Member]:
@@ -61,12 +63,13 @@ class PoolHealth:
         return tuple(member.row for member in self._members.values())
 
     def configure(self, backends: tuple[BackendConfig, ...], options: ProbeOptions) -> None:
-        """Take a new list of backends; one that stays keeps its row, its health and its draining.
+        """Take a new list of backends; one that stays keeps row, draining and, under the same options, health.
 
-        Raises StartError if there are more than the scoreboard has rows for.
+        Those that left stay in rotation until `forget_removed`: without them, a worker that has not heard of the new
+        list yet would have nobody to ask. Raises StartError if there are more than the scoreboard has rows for.
         """
         old = self._members
-        taken = {member.row for member in old.values()}
+        taken = self._removed | {member.row for member in old.values()}
         members: dict[Address, Member] = {}
         for config in backends:
             member = old.get(config.address)
@@ -83,9 +86,15 @@ class PoolHealth:
         for address, member in old.items():
             if address not in members:
                 _stop_probing(member)
-                self._board.set_backend(member.row, BackendState.UNUSED, 0)
+                self._removed.add(member.row)
         self._members, self._options = members, options
         self.publish(time.monotonic())
+
+    def forget_removed(self) -> None:
+        """Take the backends that left out of rotation: every worker has the new list."""
+        for row in self._removed:
+            self._board.set_backend(row, BackendState.UNUSED, 0)
+        self._removed.clear()
 
     def failed(self, row: int, why: str) -> None:
         """A worker reports a failed fetch."""

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from accel.store.shared import SharedArena
 
 BEAT_S = 0.25
+_SETTLED_S = 1.0
+"""Exchanges that began under the old configuration have picked their backend so long after it was replaced."""
 _RESERVED_FILES = 64
 _PURGES, _EVICTED, _LOG_LOST = index("purges"), index("evicted"), index("log_records_lost")
 _FAILURES = index("callback_failures")
@@ -205,8 +207,10 @@ class Worker:
         resize_store(self._store, message.config)
         if old.log != message.config.log:
             self._change_log()
-        self._clients.configure(self._make_service(), message.config.limits, message.config.timeouts)
-        self._channel.send(Configured(message.generation))
+        self._cache.variants_limit = message.config.limits.variants
+        service, limit = self._make_service(), _connection_limit(message.config)
+        self._clients.configure(service, service.limits, message.config.timeouts, limit)
+        self._loop.call_later(_SETTLED_S, self._channel.send, Configured(message.generation))
 
     def _orphaned(self) -> None:
         note("arbiter-gone", worker=self._row + 1)

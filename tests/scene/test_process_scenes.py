@@ -365,3 +365,20 @@ def test_process_titles_say_which_is_which(start_accel: StartAccel, origin: Faul
     titles = [Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ") for pid in pids]
 
     assert titles == [b"accel: arbiter scene", b"accel: worker 1 scene", b"accel: worker 2 scene"]
+
+
+def test_its_facts_can_be_asked_for_while_it_stops(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    accel = start_accel([origin.backend], workers=1)
+    address = f"127.0.0.1:{accel.port}"
+
+    with several_clients(accel, 1) as [client]:
+        client.begin("/slow")
+        origin.wait_asked("/slow")
+        accel.send(signal.SIGTERM)
+        accel.child.wait_for(" stopping ")
+        facts = accel.admin("GET", "/facts")
+        origin.open_gate()
+        assert client.answer().status == 200
+
+    assert facts["listeners"] == [address]
+    assert accel.child.wait(10) == 0

@@ -80,6 +80,41 @@ def test_thirty_reloads_under_load_fail_nobody(
     assert accel.admin("GET", "/facts")["generation"] == 31
 
 
+def test_changing_all_backends_at_once_fails_nobody(
+    start_accel: StartAccel, config: ConfigFile, pool: list[FaultOrigin]
+) -> None:
+    config.write(pool[:1])
+    accel = start_accel([], *config.flags)
+
+    with Load(accel.port, ["/passed"]) as load:
+        for turn in range(40):
+            config.write([pool[(turn + 1) % 2]])
+            hup(accel)
+            load.wait_more(20)
+
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+
+
+def test_a_reload_changes_how_many_clients_a_worker_takes(
+    start_accel: StartAccel, config: ConfigFile, pool: list[FaultOrigin]
+) -> None:
+    config.write(pool)
+    accel = start_accel([], *config.flags, workers=1)
+
+    with several_clients(accel, 1) as [client]:
+        config.write(pool, max_clients="1")
+        hup(accel)
+        client.begin("/slow")
+        eventually("it is forwarded", lambda: any(origin.asked("/slow") for origin in pool))
+        refused = ask(accel, "/passed")
+        for origin in pool:
+            origin.open_gate()
+        assert client.answer().status == 200
+
+    assert refused.status == 503
+
+
 def test_a_reload_keeps_what_is_stored(start_accel: StartAccel, config: ConfigFile, pool: list[FaultOrigin]) -> None:
     config.write(pool)
     accel = start_accel([], *config.flags, workers=1)
@@ -180,10 +215,10 @@ def test_what_needs_a_restart_is_said(start_accel: StartAccel, config: ConfigFil
     config.write(pool)
     accel = start_accel([], *config.flags)
 
-    config.write(pool, memory="1g", pid="elsewhere")
+    config.write(pool, memory="1g", pid="elsewhere", max_stored_body="1k")
     hup(accel)
 
-    assert " reload-needs-restart options=pid_file,memory" in accel.log
+    assert " reload-needs-restart options=pid,memory,max-stored-body" in accel.log
     assert ask(accel, "/passed").status == 200
 
 

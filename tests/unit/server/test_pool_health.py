@@ -146,15 +146,26 @@ async def test_other_probe_options_begin_anew_but_draining_stays(pool: Pool) -> 
 async def test_a_backend_that_left_is_published_as_unused_and_its_row_is_used_again(pool: Pool) -> None:
     pool.worker.note_failure(1, "refused")
     pool.health.configure(backends(1), OPTIONS)
+    pool.health.forget_removed()
     assert pool.board.backend_state(1) is BackendState.UNUSED
     pool.health.configure(backends(1, 9), OPTIONS)
     assert pool.health.rows == (0, 1)
     assert pool.board.backend_failures(1) == 0
 
 
+async def test_a_backend_that_left_is_asked_until_every_worker_knows(pool: Pool) -> None:
+    pool.health.configure(backends(8, 9), OPTIONS)
+    assert [pool.board.is_available(row) for row in range(4)] == [True] * 4
+    pool.health.configure(backends(1), OPTIONS)
+    assert pool.health.rows == (4,), "a row that a worker may still use is nobody else's"
+    pool.health.forget_removed()
+    assert [pool.board.is_available(row) for row in range(5)] == [False] * 4 + [True]
+
+
 async def test_a_row_with_a_fetch_still_under_way_is_not_used_again(pool: Pool) -> None:
     pool.worker.add_in_flight(1, 1)
     pool.health.configure(backends(1), OPTIONS)
+    pool.health.forget_removed()
     pool.health.configure(backends(1, 9), OPTIONS)
     assert pool.health.rows == (0, 2)
 
