@@ -58,6 +58,8 @@ class Clients:
         self.now_mono = time.monotonic
         self._limit = limit
         self._connections: dict[ClientConnection, None] = {}
+        self.idle: dict[ClientConnection, None] = {}
+        """Those between two requests, longest idle first; each connection keeps its own place here."""
         self._unchecked: list[ClientConnection] = []
 
     def __len__(self) -> int:
@@ -71,6 +73,7 @@ class Clients:
         """Take in a new connection, making room if there is none."""
         self.counters[_CONNECTIONS] += 1
         self._connections[connection] = None
+        self.idle[connection] = None
         self.on_change(len(self._connections))
         if len(self._connections) > self._limit and not self._evict_idle(connection):
             self.counters[_REFUSED] += 1
@@ -111,8 +114,10 @@ class Clients:
             connection.check(now)
 
     def stop(self) -> None:
-        """Close each connection with its next answer, and idle ones after a moment."""
+        """Close each connection with its next answer, and idle ones after a moment that begins now."""
         self.is_stopping = True
+        for connection in self.idle:
+            connection.since = self.now_mono()
         self._note_empty()
 
     def abort(self) -> None:
@@ -125,11 +130,10 @@ class Clients:
             self.emptied.set()
 
     def _evict_idle(self, newcomer: ClientConnection) -> bool:
-        """Close the connection that has been idle longest, of the first hundred; False if none is idle."""
-        idle = [conn for conn, _ in zip(self._connections, range(100), strict=False) if conn.is_idle]
-        idle = [conn for conn in idle if conn is not newcomer]
-        if not idle:
-            return False
-        min(idle, key=lambda conn: conn.since).retire()
-        self.counters[_EVICTED] += 1
-        return True
+        """Close the connection that has been idle longest; False if none is idle."""
+        for connection in self.idle:
+            if connection.is_idle and connection is not newcomer:
+                connection.retire()
+                self.counters[_EVICTED] += 1
+                return True
+        return False

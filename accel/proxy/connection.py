@@ -116,6 +116,9 @@ class ClientConnection(asyncio.Protocol):
             self._pause_reading()
 
     def eof_received(self) -> bool:
+        """The client left. What is written still goes out, but no body may end where it is cut short."""
+        if self._current is not None and self._current.head_sent:
+            self._reset()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -237,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
         match self.phase:
             case Phase.IDLE:
                 if self.transport.get_write_buffer_size():
-                    self.since = now  # it is still reading the last answer
+                    self._enter(Phase.IDLE)  # it is still reading the last answer
                 elif waited > self._clients.idle_s():
                     self._clients.counters[_IDLE_TIMEOUTS] += 1
                     self.transport.abort()
@@ -304,6 +307,11 @@ class ClientConnection(asyncio.Protocol):
         self._resume_reading()
 
     def _enter(self, phase: Phase) -> None:
+        idle = self._clients.idle
+        if self.phase is Phase.IDLE:
+            idle.pop(self, None)
+        if phase is Phase.IDLE:
+            idle[self] = None
         self.phase = phase
         self.since = self._clients.now_mono()
 

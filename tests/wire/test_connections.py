@@ -64,6 +64,17 @@ async def test_the_first_answer_of_a_stopping_worker_says_close(scene: Scene) ->
     assert scene.clients.emptied.is_set()
 
 
+async def test_a_stopping_worker_gives_a_long_idle_connection_its_moment_too(scene: Scene) -> None:
+    scene.origin.page("/")
+    client = scene.client()
+    await scene.after(10)
+    scene.clients.stop()
+    await scene.after(1.5)
+    client.ask()
+    await scene.settle()
+    assert client.answers[0]["connection"] == "close"
+
+
 async def test_a_stopping_worker_closes_idle_connections_after_a_moment(scene: Scene) -> None:
     client = scene.client()
     scene.clients.stop()
@@ -469,6 +480,30 @@ async def test_a_client_that_ends_its_side_is_gone(scene: Scene) -> None:
     client.transport.receive_eof()
     await scene.settle()
     assert call.was_cancelled
+
+
+async def test_a_body_that_ends_with_the_connection_is_cut_when_its_client_ends_its_side(scene: Scene) -> None:
+    client = scene.client()
+    client.send(client.request("/", version="1.0"))
+    (await scene.call()).begin(cache_control="no-store").send(b"half")
+    await scene.settle()
+    assert client.answers[0].body == b"half"
+    client.transport.receive_eof()
+    await scene.settle()
+    assert client.transport.is_cut
+    assert not client.answers[0].is_whole
+
+
+async def test_an_idle_connection_makes_room_however_many_busy_ones_are_older(make_scene: MakeScene) -> None:
+    scene = make_scene(connections=150)
+    for _ in range(149):
+        scene.client().ask("/hanging", cache_control="no-cache")
+    idle = scene.client()
+    await scene.settle()
+    newcomer = scene.client()
+    await scene.settle()
+    assert idle.transport.is_lost and newcomer.is_open
+    assert scene.counts("connections_evicted", "connections_refused") == (1, 0)
 
 
 async def test_a_client_gone_in_its_own_upload_ends_the_fetch(scene: Scene) -> None:
