@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVarTuple, assert_never
 
 from accel.caching.reuse import Reuse, judge, only_if_cached
@@ -160,7 +161,8 @@ class Exchange:
                 self._hit(found, Outcome.HIT, now)
             case Reuse.STALE_SERVE:
                 self._hit(found, Outcome.STALE, now)
-                forward.refresh_behind(self.service, self.request, found)
+                # Whatever was asked, HEAD or with a body: only what answers a plain GET can be stored.
+                forward.refresh_behind(self.service, replace(self.request, method=b"GET", body_length=0), found)
             case Reuse.VALIDATE:
                 self._miss(found, judgement.forward or Forward.STALE)
             case _:

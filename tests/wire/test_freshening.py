@@ -97,6 +97,17 @@ async def test_heads_of_a_stale_response_go_to_the_origin(scene: Scene) -> None:
 # Behind (RFC 5861 §3).
 
 
+@pytest.mark.parametrize(("method", "body"), [("HEAD", b""), ("GET", b"a body")])
+async def test_any_stale_hit_is_refreshed_by_a_plain_get(scene: Scene, method: str, body: bytes) -> None:
+    await stale(scene, "max-age=5, stale-while-revalidate=60")
+    scene.client().ask("/", method, body=body)
+    call = await scene.call()
+    assert (call.request.method, call.request.body) == (b"GET", None)
+    call.answer(b"newer", cache_control="max-age=30")
+    await scene.settle()
+    assert (await scene.get()).body == b"newer"
+
+
 async def test_one_refresh_runs_behind_stale_hits(scene: Scene) -> None:
     await stale(scene, "max-age=5, stale-while-revalidate=60", etag='"a"')
     for _ in range(3):
