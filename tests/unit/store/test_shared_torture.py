@@ -16,6 +16,10 @@ import struct
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
 
 from accel.store.shared import SharedArena, SharedStore
 from accel.store.store import Record
@@ -149,6 +153,7 @@ class Torture:
         seed = self.random.getrandbits(32)
         pid = os.fork()
         if pid == 0:
+            os.close(self.beats)  # so that a beat fails when the arbiter is gone
             torment(self.arena, row, seed, self._beat_fd, self._end)
         return pid
 
@@ -184,10 +189,26 @@ class Torture:
             _, status = os.waitpid(pid, 0)
             assert status == 0, f"process {row} found something wrong"
             self.arena.forget_worker(row)
+        self.pids.clear()
+
+    def end_all(self) -> None:
+        """Leave no process behind, whatever the test came to."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        os.close(self.beats)
+        os.close(self._beat_fd)
 
 
-def test_killed_and_stopped_processes_leave_nothing_wrong_and_nothing_behind() -> None:
+@pytest.fixture
+def torture() -> Iterator[Torture]:
     torture = Torture()
+    yield torture
+    torture.end_all()
+
+
+def test_killed_and_stopped_processes_leave_nothing_wrong_and_nothing_behind(torture: Torture) -> None:
     rows = set(range(PROCESSES))
     for number in range(ROUNDS):
         torture.wait_for_beats(rows, 1)
