@@ -54,4 +54,12 @@ shared_store = Extension(
     optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
 )
 
-setup(ext_modules=[shared_store], cmdclass={"build_ext": BuildExtension})
+shared_flights = Extension(
+    "accel.store._flights",
+    ["accel/store/_flights.pyx"],
+    extra_compile_args=FLAGS,
+    extra_link_args=FLAGS,
+    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
+)
+
+setup(ext_modules=[shared_store, shared_flights], cmdclass={"build_ext": BuildExtension})

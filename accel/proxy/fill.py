@@ -37,7 +37,7 @@ from accel.proxy.streaming import SharedBody
 from accel.store.store import Record
 
 if TYPE_CHECKING:
-    from accel.proxy.service import Service
+    from accel.proxy.service import Claim, Service
 
 
 _ERRORS = frozenset({500, 502, 503, 504})
@@ -46,6 +46,10 @@ _OF_THE_REQUEST = frozenset(
     {Storing.STORE, Storing.METHOD, Storing.RANGE, Storing.REQUEST_NO_STORE, Storing.AUTHORIZATION}
 )
 """Outcomes that say nothing against the response itself: another request's answer may well be stored."""
+
+
+_AWAITED_BYTES = 1024 * 1024
+"""Other workers wait for a body up to this length; a longer one, or one that does not say, they fetch themselves."""
 
 
 class Ending(Enum):
@@ -65,6 +69,7 @@ class Fill:
     ) -> None:
         """`leader` is whoever may claim an uncacheable response; None for a refresh behind a stale hit."""
         self._may_mark = False
+        self._claim: Claim | None = None
         self._service = service
         self._found = found
         self._request = request
@@ -91,9 +96,10 @@ class Fill:
         self._on_end = on_end
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def may_mark(self) -> None:
-        """The request asks for the whole as anybody may get it: an uncacheable answer says so of the target."""
+    def share(self, claim: Claim | None) -> None:
+        """The request asks for the whole as anybody may get it; `claim` keeps other workers waiting for it."""
         self._may_mark = True
+        self._claim = claim
 
     async def head(self) -> Ending:
         """Wait for the head; leaving the wait (cancellation) may end the fetch."""
@@ -140,6 +146,7 @@ class Fill:
         finally:
             self._on_end(self)
             self._settle(Ending.FAILED)
+            self._release()
             self.body.fail(self.error)  # of no effect unless a defect or a cancellation left its readers waiting
 
     def _fail(self, error: OriginError) -> None:
@@ -150,9 +157,17 @@ class Fill:
         if self._ending is not None:
             return
         self._ending = ending
+        if ending is not Ending.STREAMING or self.length is None or self.length > _AWAITED_BYTES:
+            self._release()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _release(self) -> None:
+        """Let other workers look again; idempotent."""
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
     async def _fetch(self) -> None:
         request_at = self._service.now()
@@ -280,9 +295,9 @@ class Flights:
             return None
         return fill
 
-    def begin(self, found: Found, fill: Fill) -> None:
-        """Start a fill that others may join."""
-        fill.may_mark()
+    def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
+        """Start a fill that others may join, here by `find` and in other workers by `claim`."""
+        fill.share(claim)
         self._fills[found.key] = fill
         fill.start(lambda ended: self._ended(found.key, ended))
 

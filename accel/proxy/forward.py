@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from accel.caching.invalidation import targets
 from accel.caching.key import primary_key
-from accel.caching.reuse import may_serve_on_error, remaining_s
+from accel.caching.reuse import Reuse, judge, may_serve_on_error, remaining_s
 from accel.caching.validation import conditional_fields
 from accel.errors import OriginError
 from accel.http import cache_status
@@ -88,11 +88,11 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
         return
     for may_fail in (True, False):
         fill = None if reason is Forward.REQUEST else service.flights.find(service, found)
-        is_leader = fill is None
-        if fill is None:
-            fill = _shared_fill(service, request, exchange.client_ip, found, exchange)
-            service.flights.begin(found, fill)
-        match await _answered(exchange, found, fill, is_leader, may_fail and not is_leader, reason):
+        if fill is not None:
+            next_step = await _answered(exchange, found, fill, False, may_fail, reason)
+        else:
+            next_step = await _led(exchange, found, reason)
+        match next_step:
             case Next.NOTHING:
                 return
             case Next.ALONE:
@@ -100,6 +100,41 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
             case Next.AGAIN:
                 found = service.cache.find(request, service.now())
     await _miss_alone(exchange, found, reason)
+
+
+async def _led(exchange: Exchange, found: Found, reason: Forward) -> Next:
+    """Fetch for this worker, unless another one does: then wait for that, and look what came of it."""
+    request, service = exchange.request, exchange.service
+    claim = None if reason is Forward.REQUEST else service.claim(found.key)
+    if claim is not None and not claim.leads:
+        await claim.wait()
+        return _answered_from_store(exchange, service.cache.find(request, service.now()), reason)
+    key, found = found.key, service.cache.find(request, service.now())
+    # Since this request looked first, somebody may have stored the answer, or found that it cannot be stored.
+    next_step = Next.AGAIN if reason is Forward.REQUEST else _answered_from_store(exchange, found, reason)
+    if next_step is not Next.AGAIN or found.key != key:
+        if claim is not None:
+            claim.release()
+        return next_step
+    fill = _shared_fill(service, request, exchange.client_ip, found, exchange)
+    service.flights.begin(found, fill, claim)
+    return await _answered(exchange, found, fill, True, False, reason)
+
+
+def _answered_from_store(exchange: Exchange, found: Found, reason: Forward) -> Next:
+    """Answer with what another worker's fetch has just stored, if it did and that fits this request."""
+    if found.is_marked:
+        return Next.ALONE
+    service, now = exchange.service, exchange.service.now()
+    if found.entry is None or found.record is None:
+        return Next.AGAIN
+    if judge(found.entry.stored, exchange.request.fields, now, service.caching).reuse is not Reuse.FRESH:
+        return Next.AGAIN
+    service.counters[_COLLAPSED] += 1
+    member = cache_status.forward(reason, collapsed=True, ttl_s=remaining_s(found.entry.stored, now))
+    deliver.send_stored(exchange, found.entry, found.record, now, member)
+    exchange.finish()
+    return Next.NOTHING
 
 
 async def _answered(
@@ -195,8 +230,11 @@ def refresh_behind(service: Service, request: Request, found: Found) -> None:
     """Begin to refresh what a stale hit was answered from, unless that is under way (RFC 5861 §3)."""
     if service.flights.find(service, found) is not None:
         return
+    claim = service.claim(found.key)
+    if claim is not None and not claim.leads:
+        return
     service.counters[_REFRESHES] += 1
-    service.flights.begin(found, _shared_fill(service, request, "", found, None))
+    service.flights.begin(found, _shared_fill(service, request, "", found, None), claim)
 
 
 def _shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: Exchange | None) -> Fill:

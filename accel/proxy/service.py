@@ -30,6 +30,29 @@ class Receipt:
     """Workers that said what they freed; the others already serve nothing that it covers."""
 
 
+class Claim(Protocol):
+    """The fetch of one key over all workers."""
+
+    leads: bool
+    """Whether this worker fetches; then it must `release`."""
+
+    def release(self) -> None:
+        """What came is stored, or is known not to come: everybody looks again. Idempotent."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when another worker's fetch has ended, in whatever way."""
+        ...
+
+
+class Coalescer(Protocol):
+    """Makes one fetch a key out of all workers' misses."""
+
+    def claim(self, key: bytes) -> Claim | None:
+        """Lead the fetch of `key` or follow who does; None if each is on its own."""
+        ...
+
+
 class Invalidator(Protocol):
     """Takes invalidation numbers for the whole machine."""
 
@@ -47,9 +70,15 @@ class Service:
     origin: Origin
     flights: Flights
     invalidator: Invalidator
+    coalescer: Coalescer | None
+    """None where each worker has a store of its own."""
     counters: CounterRow
     limits: Limits
     caching: CachingOptions
     log: AccessLog | None
     now: Callable[[], float]
     """Wall time, s."""
+
+    def claim(self, key: bytes) -> Claim | None:
+        """Lead or follow the machine's fetch of `key`; None if each worker is on its own."""
+        return None if self.coalescer is None else self.coalescer.claim(key)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from accel.config import Config, StoreKind
 from accel.errors import StartError
+from accel.proxy.service import Coalescer
 from accel.server.scoreboard import WORKER_ROWS
 from accel.store.private import PrivateStore
 from accel.store.store import Store
 
 if TYPE_CHECKING:
+    from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena
 
 
@@ -34,6 +36,24 @@ def make_arena(config: Config) -> SharedArena | None:
         mend = "install accel where there is a C compiler, or use --store-kind private"
         raise StartError(f"--store-kind shared: the compiled part is missing ({error}); {mend}") from error
     return SharedArena(config.memory_bytes, WORKER_ROWS)
+
+
+def make_flights(arena: SharedArena | None) -> FlightArena | None:
+    """Return the table of fetches under way, None where no store is shared: then nobody can use another's fetch."""
+    if arena is None:
+        return None
+    from accel.store.flights import FlightArena
+
+    return FlightArena(WORKER_ROWS)
+
+
+def make_coalescer(flights: FlightArena | None, row: int) -> Coalescer | None:
+    """Return the hands of the worker of `row` on that table; needs its running event loop."""
+    if flights is None:
+        return None
+    from accel.store.flights import SharedFlights
+
+    return SharedFlights(flights, row)
 
 
 def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Callable[[], None]) -> Store:

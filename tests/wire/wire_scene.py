@@ -146,6 +146,7 @@ class Scene:
             origin=cast(Origin, self.origin),
             flights=self.flights,
             invalidator=self.numbers,
+            coalescer=None,
             counters=self.counters,
             limits=limits,
             caching=caching or CachingOptions(),

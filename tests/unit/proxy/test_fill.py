@@ -24,7 +24,7 @@ class Stage(Scene):
         """Begin a fill that others may join."""
         found = self.cache.find(REQUEST, self.now)
         fill = Fill(self.service, found, REQUEST, origin_request(REQUEST, "", whole=True), leader)
-        self.flights.begin(found, fill)
+        self.flights.begin(found, fill, None)
         return fill
 
     def joinable(self) -> Fill | None:

@@ -108,7 +108,7 @@ async def test_a_killed_leaders_followers_wake_as_soon_as_it_is_buried(
     if dies_between_the_steps:
         arena.table.release(place, claim)  # the claim is taken back, and nobody is woken
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    await asyncio.to_thread(os.waitpid, pid, 0)
     arena.forget_worker(2)
 
     await asyncio.wait_for(wait, 5)
