@@ -1,7 +1,8 @@
 """The access log: one record an exchange, in lines, appended by every worker to one file.
 
 Owns the open file and a buffer; knows no request. Invariant: whole lines only (one `write` of whole lines to a file
-opened for append, so workers never mix), and no line holds a control byte that a client sent (escaped as `\\xHH`).
+opened for append, or of no more than PIPE_BUF to standard output, so workers do not mix: pipe(7)), and no line holds
+a control byte that a client sent (escaped as `\\xHH`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -64,14 +67,14 @@ class AccessLog:
         """Write what is buffered; what cannot be written is counted in `lost`, never kept."""
         if not self._lines:
             return
-        data = "".join(self._lines).encode()
-        count = len(self._lines)
-        self._lines, self._size = [], 0
+        lines, self._lines, self._size = self._lines, [], 0
+        at_once = select.PIPE_BUF if self._path == "-" else _BUFFER_BYTES
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            for data in _joined(lines, at_once):
+                while data:
+                    data = data[os.write(self._fd, data) :]
         except OSError:
-            self.lost += count
+            self.lost += len(lines)
 
     def reopen(self) -> None:
         """Open the path again, after something moved the old file away; on failure the old file is kept."""
@@ -92,6 +95,20 @@ class AccessLog:
         if self._path == "-":
             return 1
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _joined(lines: list[str], at_once: int) -> Iterator[bytes]:
+    """Yield whole lines in pieces of at most `at_once` bytes, a longer line alone."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        data = line.encode()
+        if held and size + len(data) > at_once:
+            yield b"".join(held)
+            held, size = [], 0
+        held.append(data)
+        size += len(data)
+    yield b"".join(held)
 
 
 def _text(value: bytes) -> str:

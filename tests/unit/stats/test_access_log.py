@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,3 +153,27 @@ def test_standard_output_is_never_closed() -> None:
     log.reopen()
     log.close()
     os.fstat(1)
+
+
+_WRITER = """
+import sys
+from accel.stats.access_log import AccessLog, LogRecord
+name = sys.argv[1]
+record = LogRecord(0.0, name, b"GET", b"h", b"/" + name.encode() * 300, 1, 200, 0, 0.0, "hit", "", b"", b"")
+log = AccessLog("-", as_json=False)
+for _ in range(5000):
+    log.write(record)
+log.close()
+"""
+
+
+def test_workers_do_not_mix_their_lines_in_a_pipe_that_is_read_slowly() -> None:
+    reading, writing = os.pipe()
+    writers = [subprocess.Popen([sys.executable, "-c", _WRITER, name], stdout=writing) for name in "ab"]
+    os.close(writing)
+    read = b"".join(iter(lambda: os.read(reading, 1000), b""))
+    os.close(reading)
+    assert [writer.wait() for writer in writers] == [0, 0]
+    lines = read.splitlines()
+    assert len(lines) == 10_000
+    assert all(re.fullmatch(rb'(a|b) - - \[[^]]*\] "GET /\1{300} HTTP/1.1" 200 0 "-" "-"', line) for line in lines)
