@@ -55,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         "_clients",
         "_current",
         "_exchanges",
+        "_has_failed",
         "_is_starting",
         "_last_read_at",
         "_pace",
@@ -81,6 +82,7 @@ class ClientConnection(asyncio.Protocol):
         self._receiving: Exchange | None = None  # whose body the parser is in
         self._exchanges = 0
         self._is_starting = False
+        self._has_failed = False  # a request was refused: nothing after it is read as one
         self._paused_reading = False
         self._writable: asyncio.Future[None] | None = None
         self._last_read_at = self.since
@@ -99,7 +101,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._clients.counters[_BYTES_IN] += len(data)
-        if self.phase is Phase.LINGER:
+        if self._has_failed or self.phase is Phase.LINGER:
             return
         self._last_read_at = self._clients.now_mono()
         try:
@@ -319,6 +321,7 @@ class ClientConnection(asyncio.Protocol):
         """Answer a message that may not be acted on, once the exchanges before it have been answered."""
         if self.phase is Phase.LINGER:
             return
+        self._has_failed = True
         self._clients.note_refusal(error)
         if self._receiving is not None:
             # Its exchange answers, if it has not yet; whoever reads the body gets the error.

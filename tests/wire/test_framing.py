@@ -266,3 +266,24 @@ async def test_errors_say_nothing_of_the_request_or_of_us(scene: Scene) -> None:
     assert b"secret" not in received
     assert b"server: accel\r\n" in received
     assert client.answers[0]["content-type"] == "text/plain; charset=utf-8"
+
+
+async def test_what_follows_a_defect_in_a_body_is_not_read(scene: Scene) -> None:
+    client = scene.client()
+    client.ask("/", "POST", transfer_encoding="chunked")
+    client.send(b"5\r\nhello\r\nzz\r\n")
+    await scene.settle()
+    client.send(b"0\r\n\r\n" + client.request("/next"))
+    await scene.settle()
+    assert [answer.status for answer in client.answers] == [400]
+    assert not client.is_open
+    assert scene.counts("bad_requests", "requests") == (1, 1)
+
+
+async def test_a_second_defect_is_not_counted(scene: Scene) -> None:
+    client = scene.client()
+    client.ask("/", "POST", transfer_encoding="chunked")
+    for piece in (b"5\r\nhello\r\nzz\r\n", b"more", b"more"):
+        client.send(piece)
+    await scene.settle()
+    assert scene.count("bad_requests") == 1
