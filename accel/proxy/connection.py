@@ -309,11 +309,9 @@ class ClientConnection(asyncio.Protocol):
         self._resume_reading()
 
     def _enter(self, phase: Phase) -> None:
-        idle = self._clients.idle
-        if self.phase is Phase.IDLE:
-            idle.pop(self, None)
+        self._clients.idle.pop(self, None)
         if phase is Phase.IDLE:
-            idle[self] = None
+            self._clients.idle[self] = None
         self.phase = phase
         self.since = self._clients.now_mono()
 
@@ -329,12 +327,12 @@ class ClientConnection(asyncio.Protocol):
             self._receiving = None
             self._pause_reading()
             return
-        if self._current is not None:
+        refused = Exchange.refused(self, self._clients.service, error)
+        if self._current is None:
+            self._start(refused)
+        else:
             self._pause_reading()
-            self._waiting.append(Exchange.refused(self, self._clients.service, error))
-            return
-        self._current = Exchange.refused(self, self._clients.service, error)
-        self._start(self._current)
+            self._waiting.append(refused)
 
     def _close_politely(self) -> None:
         """Close so that the last answer arrives whatever the client is sending or about to send (RFC 9112 §9.6)."""
@@ -375,11 +373,10 @@ class ClientConnection(asyncio.Protocol):
         self._clients.counters[_BYTES_OUT] += size
 
     def _flow(self, may_read: bool) -> None:
-        if may_read:
-            if not self._waiting:
-                self._resume_reading()
-        else:
+        if not may_read:
             self._pause_reading()
+        elif not self._waiting:
+            self._resume_reading()
 
     def _pause_reading(self) -> None:
         if not self._paused_reading and self.phase is not Phase.CLOSED:
