@@ -59,7 +59,7 @@ class Control(Protocol):
         """Return the store's kind and, of a shared one, segments by state, bytes, pins, records."""
         ...
 
-    def check_store(self) -> Facts:
+    async def check_store(self) -> Facts:
         """Walk the whole shared store and return what was counted and what is wrong with it (faults)."""
         ...
 
@@ -188,7 +188,7 @@ async def _store(control: Control, body: Any) -> Answer:
 
 
 async def _check_store(control: Control, body: Any) -> Answer:
-    return 200, control.check_store()
+    return 200, await control.check_store()
 
 
 ROUTES = (

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from accel import __version__
 from accel.caching.key import primary_key
 from accel.server.admin_routes import Facts
 from accel.server.scoreboard import WorkerState
+from accel.server.stores import checked
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ class ArbiterControl:
             return {"kind": "private", "size_bytes": self._arbiter.config.memory_bytes}
         return {"kind": "shared", **arena.stat()}
 
-    def check_store(self) -> Facts:
+    async def check_store(self) -> Facts:
         """See `Control`."""
         arena = self._arbiter.arena
         if arena is None:
             return {"kind": "private", "faults": []}
-        return {"kind": "shared", **asdict(arena.check())}
+        return {"kind": "shared", **await checked(arena)}
 
     async def purge(self, host: bytes, target: bytes) -> Facts:
         """See `Control`."""

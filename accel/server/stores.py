@@ -6,7 +6,12 @@ imported only when it is wanted, so that accel runs, with a private store a work
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from accel.config import Config, StoreKind
@@ -19,6 +24,10 @@ from accel.store.store import Store
 if TYPE_CHECKING:
     from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena
+
+_MOST_WRITER_BYTES = 16 * 1024 * 1024
+_WRITERS_PART = 16
+"""All writers together hold at most this part of the memory."""
 
 
 def make_arena(config: Config) -> SharedArena | None:
@@ -35,7 +44,7 @@ def make_arena(config: Config) -> SharedArena | None:
             return None
         mend = "install accel where there is a C compiler, or use --store-kind private"
         raise StartError(f"--store-kind shared: the compiled part is missing ({error}); {mend}") from error
-    return SharedArena(config.memory_bytes, WORKER_ROWS)
+    return SharedArena(config.memory_bytes - config.server.workers * _writer_bytes(config), WORKER_ROWS)
 
 
 def make_flights(arena: SharedArena | None) -> FlightArena | None:
@@ -63,13 +72,60 @@ def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Ca
         return PrivateStore(share(config), most, on_evict)
     from accel.store.shared import SharedStore
 
-    return SharedStore(arena, row, most)
+    return SharedStore(arena, row, most, writer_bytes=_writer_bytes(config))
 
 
 def resize_store(store: Store, config: Config) -> None:
     """Follow the number of workers: a private store has its part of the memory, the shared one is all of it."""
     if isinstance(store, PrivateStore):
         store.resize(share(config))
+
+
+def _writer_bytes(config: Config) -> int:
+    """Return what a worker's writers may hold outside the arena, in bytes: part of `--memory` as the arena is."""
+    return min(_MOST_WRITER_BYTES, config.memory_bytes // (_WRITERS_PART * config.server.workers))
+
+
+async def checked(arena: SharedArena) -> dict[str, object]:
+    """Return what a walk over the whole arena finds.
+
+    A child walks: it takes most of a second for each GiB, and the arbiter has heartbeats to watch. The child touches
+    nothing but its pipe, with every signal blocked, so it may be forked while the event loop runs.
+    """
+    read, write = os.pipe()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with os.fdopen(write, "w") as pipe:
+                json.dump(asdict(arena.check()), pipe)
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    os.close(write)
+    try:
+        found: dict[str, object] = json.loads(await _read_all(read))
+    finally:
+        os.close(read)
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - its pipe has ended: it is at its last instruction
+    return found
+
+
+async def _read_all(descriptor: int) -> bytes:
+    """Return what comes through a pipe until its end."""
+    loop = asyncio.get_running_loop()
+    parts: list[bytes] = []
+    while True:
+        readable = loop.create_future()
+        loop.add_reader(descriptor, readable.set_result, None)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(descriptor)
+        part = os.read(descriptor, 65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
 
 
 def share(config: Config) -> int:

@@ -55,5 +55,5 @@ class FakeControl:
     def store(self) -> Facts:
         return self.store_figures
 
-    def check_store(self) -> Facts:
+    async def check_store(self) -> Facts:
         return self.checked

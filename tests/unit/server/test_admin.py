@@ -73,7 +73,7 @@ async def test_what_the_arbiter_knows_is_shown_as_json(
         "/workers": control.workers(),
         "/backends": control.backends(),
         "/store": control.store(),
-        "/store/check": control.check_store(),
+        "/store/check": await control.check_store(),
     }
 
     assert await get(server, path) == (200, known[path])
