@@ -87,7 +87,7 @@ def test_check_says_what_is_configured_and_starts_nothing(accel: Callable[..., R
     ("arguments", "said"),
     [
         ((), "give at least one origin"),
-        (("-b", "h:80", "-w", "x"), "--workers: 'x' will not do: write a number from 1 to 512"),
+        (("-b", "h:80", "-w", "x"), "--workers: 'x' will not do: write a number from 1 to 128"),
         (("-b", "h:80", "--check", "-w", "x"), "--workers: 'x' will not do"),
         (("--bakend", "h:80"), "Did you mean '--backend'?"),
         (("127.0.0.1:8001",), "origins are given as --backend HOST:PORT"),
