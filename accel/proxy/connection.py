@@ -118,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
             self._pause_reading()
 
     def eof_received(self) -> bool:
-        """The client left. What is written still goes out, but no body may end where it is cut short."""
+        # The client left. What is written still goes out, but no body may end where it is cut short.
         if self._current is not None and self._current.head_sent:
             self._reset()
         return False
@@ -128,7 +128,7 @@ class ClientConnection(asyncio.Protocol):
         self.parser.close()
         self.resume_writing()
         exchanges = [self._current, *self._waiting]
-        self._current, self._receiving = None, None
+        self._current = self._receiving = None
         self._waiting.clear()
         for exchange in exchanges:
             if exchange is not None:
@@ -397,5 +397,4 @@ def _peer(transport: asyncio.Transport) -> str:
     peer = transport.get_extra_info("peername")
     if not isinstance(peer, tuple):
         return ""
-    host: str = peer[0]
-    return host.removeprefix("::ffff:")
+    return str(peer[0]).removeprefix("::ffff:")
