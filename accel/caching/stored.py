@@ -6,7 +6,7 @@ never guessed.
 
     stored response  version kind status reason-length field-count number request-at response-at initial-age
                      lifetime grace if-error source flags | reason | { name-length value-length name value }
-    variant list     version kind generation number | names, one a line
+    variant list     version kind generation number | names, one a line; an empty line; values, one a line
     pass mark        version kind until number
 """
 
@@ -75,6 +75,8 @@ class VariantList:
     """Part of the variants' keys: a list with a new one leaves every older variant behind."""
     number: int
     """The invalidation number read before the fetch that made it began."""
+    values: tuple[bytes, ...] = ()
+    """The selecting values of the variants stored under it, oldest first; a field's value holds no line end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def encode(meta: Meta) -> bytes:
             return _encode_stored(meta)
         case VariantList():
             head = _VARIANTS_HEAD.pack(VERSION, _VARIANTS, meta.generation, meta.number)
-            return head + b"\n".join(meta.names)
+            return head + b"\n".join(meta.names) + b"\n\n" + b"\n".join(meta.values)
         case PassMark():
             return _PASS_HEAD.pack(VERSION, _PASS, meta.until_at, meta.number)
 
@@ -180,7 +182,8 @@ def _decode_lines(meta: bytes, position: int, count: int) -> list[Line]:
 
 def _decode_variants(meta: bytes) -> VariantList:
     _, _, generation, number = _VARIANTS_HEAD.unpack_from(meta)
-    return VariantList(tuple(meta[_VARIANTS_HEAD.size :].split()), generation, number)
+    names, _, values = meta[_VARIANTS_HEAD.size :].partition(b"\n\n")
+    return VariantList(tuple(names.split()), generation, number, tuple(values.split(b"\n")) if values else ())
 
 
 def _decode_pass(meta: bytes) -> PassMark:

@@ -8,7 +8,7 @@ is never returned and never made visible (see server.scoreboard for the numbers)
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from accel.caching.key import primary_key, selecting_values, variant_key, vary_names
@@ -52,23 +52,32 @@ class Entry:
 
 
 class Variants:
-    """A variant list with the variants that this process stored under it, least recently used first."""
+    """A variant list, with the order in which this process used the variants that it names."""
 
-    __slots__ = ("keys", "list")
+    __slots__ = ("list", "order")
 
     def __init__(self, variant_list: VariantList) -> None:
         self.list = variant_list
-        self.keys: OrderedDict[bytes, None] = OrderedDict()
+        self.order: OrderedDict[bytes, None] = OrderedDict.fromkeys(variant_list.values)
+        """Selecting values, least recently used first."""
 
     @property
     def number(self) -> int:
         """The invalidation number that the list was made with."""
         return self.list.number
 
-    def used(self, key: bytes) -> None:
+    def used(self, values: bytes) -> None:
         """Note a use of one variant."""
-        if key in self.keys:
-            self.keys.move_to_end(key)
+        if values in self.order:
+            self.order.move_to_end(values)
+
+    def key(self, primary: bytes, values: bytes) -> bytes:
+        """Return where the variant with these selecting values lies."""
+        return variant_key(primary, self.list.generation, values)
+
+    def keys(self, primary: bytes) -> list[bytes]:
+        """Return where the variants lie that the list names."""
+        return [self.key(primary, values) for values in self.order]
 
 
 class Mark:
@@ -160,10 +169,11 @@ class Cache:
         return Found(primary, primary, None, None, _stands(content, now))
 
     def _find_variant(self, request: Request, primary: bytes, variants: Variants, now: float) -> Found:
-        key = _key_in(variants, primary, request)
+        values = selecting_values(request, variants.list.names)
+        key = variants.key(primary, values)
         record, content = self._visible(primary, key)
         if type(content) is Entry:
-            variants.used(key)
+            variants.used(values)
             return Found(primary, key, content, record)
         return Found(primary, key, None, None, _stands(content, now), Forward.VARY_MISS)
 
@@ -213,7 +223,7 @@ class Cache:
         if type(content) is Entry:
             return 1
         if type(content) is Variants:
-            return sum(self._drop_variant(key) for key in content.keys)
+            return sum(map(self._drop_variant, content.keys(primary)))
         return 0
 
     def _drop_variant(self, key: bytes) -> bool:
@@ -233,16 +243,19 @@ class Cache:
             return primary
         if variants is None or not set(names) <= set(variants.list.names):
             variants = self._new_list(primary, names, variants, stored)
-        return _key_in(variants, primary, request) if variants is not None else None
+        return variants.key(primary, selecting_values(request, variants.list.names)) if variants is not None else None
 
     def _new_list(
         self, primary: bytes, names: tuple[bytes, ...], old: Variants | None, stored: Stored
     ) -> Variants | None:
         """Put a list of all names seen so far under the primary key; variants of an older list are left behind."""
-        for key in old.keys if old is not None else ():
+        for key in old.keys(primary) if old is not None else ():
             self._store.remove(key)
         every_name = tuple(sorted({*names, *(old.list.names if old is not None else ())}))
         variant_list = VariantList(every_name, int(stored.response_at * 1e6), stored.number)
+        return self._put_list(primary, variant_list)
+
+    def _put_list(self, primary: bytes, variant_list: VariantList) -> Variants | None:
         record = self._store.put(primary, encode(variant_list))
         if record is None:
             return None
@@ -250,14 +263,22 @@ class Cache:
         return variants
 
     def _note_variant(self, primary: bytes, key: bytes) -> None:
+        """Name a variant in its list, for every worker to see; the least used go when there are too many.
+
+        Of two workers that name one at the same time the later's list stands: the other variant is only not counted.
+        """
         _, content = self._visible(primary, primary)
         if type(content) is not Variants:
             return
-        content.keys[key] = None
-        content.keys.move_to_end(key)
-        while len(content.keys) > self.variants_limit:
-            oldest, _ = content.keys.popitem(last=False)
-            self._store.remove(oldest)
+        values = key.removeprefix(content.key(primary, b""))
+        if values in content.order:
+            content.used(values)
+            return
+        named = [*content.order, values]
+        surplus = max(0, len(named) - self.variants_limit)
+        for oldest in named[:surplus]:
+            self._store.remove(content.key(primary, oldest))
+        self._put_list(primary, replace(content.list, values=tuple(named[surplus:])))
 
     def _visible(self, primary: bytes, key: bytes) -> tuple[Record | None, Content | None]:
         """Return what lies under `key`, unless an invalidation of `primary` covers it: then it is freed."""
@@ -293,11 +314,6 @@ def _content(record: Record) -> Content:
             return Variants(variant_list)
         case PassMark() as mark:
             return Mark(mark)
-
-
-def _key_in(variants: Variants, primary: bytes, request: Request) -> bytes:
-    names = variants.list.names
-    return variant_key(primary, variants.list.generation, selecting_values(request, names))
 
 
 def _stands(content: Content | None, now: float) -> bool:

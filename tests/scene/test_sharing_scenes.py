@@ -33,6 +33,20 @@ def test_what_one_worker_fetched_is_a_hit_in_each(start_accel: StartAccel, fault
     assert len(fault.asked("/page")) == 1
 
 
+def test_a_purge_counts_the_variants_that_any_worker_stored(start_accel: StartAccel, fault: FaultOrigin) -> None:
+    fault.on("/page", reply(b"page", MINUTE, "Vary: Accept-Language"))
+    accel = start_accel([fault.backend])
+
+    with clients_of_every_worker(accel) as clients:
+        for number, client in enumerate(clients[:16]):
+            client.ask("/page", accept_language=f"l{number}")
+        receipt = ask(accel, "/page", "PURGE")
+        after = clients[0].ask("/page", accept_language="l3")
+
+    assert b'"dropped": 16' in receipt.body
+    assert not after.is_hit
+
+
 def test_many_clients_of_all_workers_are_one_fetch_of_a_cold_page(start_accel: StartAccel, fault: FaultOrigin) -> None:
     fault.on("/cold", gated(reply(b"cold", MINUTE)))
     accel = start_accel([fault.backend])
