@@ -97,7 +97,10 @@ def cpu_s(pids: list[int]) -> float:
     """Return user and system time of `pids`, in seconds."""
     ticks = 0
     for pid in pids:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            continue  # nginx's cache loader ends after a minute; it used next to nothing
         ticks += int(stat[11]) + int(stat[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
