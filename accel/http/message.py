@@ -70,10 +70,6 @@ class Fields:
         drop = names if isinstance(names, frozenset | set) else frozenset(names)
         return Fields([line for line in self.lines if line[0] not in drop])
 
-    def copy(self) -> Fields:
-        """Return an independent copy."""
-        return Fields(self.lines)
-
     def _combined(self) -> dict[bytes, bytes]:
         index = dict(self.lines)
         if len(index) == len(self.lines):

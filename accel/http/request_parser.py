@@ -96,11 +96,6 @@ class RequestParser:
         """Whether a head has begun and is not complete."""
         return self._in_head
 
-    @property
-    def in_body(self) -> bool:
-        """Whether a body is being received."""
-        return self._in_body
-
     def close(self) -> None:
         """Let go of llhttp, which refers back to this object; nothing may be fed any more."""
         del self._parser

@@ -16,7 +16,7 @@ from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
 from accel.http.cache_status import Forward
 from accel.http.message import Request
 from accel.http.writer import field_lines, status_line
-from accel.proxy.origin_view import VIA
+from accel.proxy.origin_view import VIA_LINE
 from accel.stats.counters import CounterRow, index
 from accel.store.store import Record, Store, Writer
 
@@ -300,7 +300,7 @@ class Cache:
 
 def prepared_head(stored: Stored, length: int | None) -> bytes:
     """Return a stored response's head up to the lines that differ from one answer to the next."""
-    head = status_line(stored.status, stored.reason) + field_lines(stored.fields.lines) + b"Via: %b\r\n" % VIA
+    head = status_line(stored.status, stored.reason) + field_lines(stored.fields.lines) + VIA_LINE
     if length is None or stored.status == 204:
         return head
     return head + b"Content-Length: %d\r\n" % length

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from accel.proxy.clients import Clients
 
 _BYTES_IN, _BYTES_OUT = index("client_bytes_in"), index("client_bytes_out")
-_ABORTS = index("client_aborts")
 _HEAD_TIMEOUTS, _BODY_TIMEOUTS = index("head_timeouts"), index("body_timeouts")
 _IDLE_TIMEOUTS, _WRITE_TIMEOUTS = index("idle_timeouts"), index("write_timeouts")
 _LINGER_S = 2.0

@@ -30,7 +30,7 @@ from accel.http.ranges import (
 from accel.http.writer import LAST_CHUNK, chunk, field_lines, status_line
 from accel.origin.fetch import OriginResponse
 from accel.proxy.cache import Entry
-from accel.proxy.origin_view import VIA
+from accel.proxy.origin_view import VIA_LINE
 from accel.proxy.outcome import Outcome
 from accel.stats.counters import index
 from accel.store.store import Buffer, Record
@@ -44,7 +44,6 @@ _NOT_MODIFIED, _PARTIAL = index("not_modified"), index("partial")
 _JOINED_BYTES = 16 * 1024
 """Up to here head and body go out as one buffer: copying is cheaper than a second one."""
 _BODILESS = frozenset({204, 304})
-_VIA_LINE = b"Via: %b\r\n" % VIA
 _REWRITTEN = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
 
 
@@ -116,7 +115,7 @@ async def send_passed(exchange: Exchange, response: OriginResponse, member: byte
         exchange.sent_head(head.status)
         exchange.connection.write(
             b"%b%b%bCache-Status: %b\r\n%b%b\r\n"
-            % (status_line(head.status, head.reason), field_lines(lines), _VIA_LINE, member, framing, closing)
+            % (status_line(head.status, head.reason), field_lines(lines), VIA_LINE, member, framing, closing)
         )
         if not is_bodiless:
             await _copy(exchange, response.read, frame)
@@ -160,7 +159,7 @@ def _send_not_modified(exchange: Exchange, entry: Entry, tail: bytes) -> None:
     exchange.service.counters[_NOT_MODIFIED] += 1
     lines = not_modified_fields(entry.stored.fields).lines
     exchange.sent_head(304)
-    exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), _VIA_LINE, tail))
+    exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), VIA_LINE, tail))
 
 
 def _framing(exchange: Exchange, length: int | None, status: int) -> tuple[bytes, Callable[[bytes], bytes] | None]:
@@ -262,7 +261,7 @@ def _send_range_head(exchange: Exchange, status: int, lines: list[Line], length:
         exchange.service.counters[_PARTIAL] += 1
     exchange.sent_head(status)
     exchange.connection.write(
-        b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), _VIA_LINE, length, tail)
+        b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), VIA_LINE, length, tail)
     )
 
 

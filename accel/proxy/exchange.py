@@ -17,7 +17,7 @@ from accel.caching.storing import is_shareable
 from accel.errors import ClientGone, OriginError, RequestError
 from accel.http.cache_status import Forward
 from accel.http.fields import format_date
-from accel.http.message import Line, Request
+from accel.http.message import Request
 from accel.policy.verdict import Action, RequestVerdict
 from accel.proxy import deliver, forward, synth
 from accel.proxy.cache import Found
@@ -209,14 +209,10 @@ class Exchange:
     def decide_keep(self) -> bytes:
         """Decide whether the connection stays open and return the Connection line that says so, or none."""
         body_ended = self.body is None or self.body.ended
-        self.keep = self.keep_allowed(body_ended)
+        self.keep = self.connection.may_keep(self.request, body_ended)
         if not self.keep:
             return b"Connection: close\r\n"
         return b"" if self.request.minor else b"Connection: keep-alive\r\n"
-
-    def keep_allowed(self, body_ended: bool) -> bool:
-        """Whether the connection may stay open after this exchange."""
-        return self.connection.may_keep(self.request, body_ended)
 
     def sent_head(self, status: int, body_bytes: int = 0) -> None:
         """Note that an answer's head went out, with so many bytes of body."""
@@ -231,7 +227,7 @@ class Exchange:
         deliver.send_synthetic(self, status, lines, body)
         self.finish()
 
-    def fail(self, status: int, lines: list[Line] | None = None) -> None:
+    def fail(self, status: int) -> None:
         """Answer with an error, or cut the connection if an answer has begun."""
         if self._settled:
             return

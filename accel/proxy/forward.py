@@ -48,8 +48,7 @@ async def passed(exchange: Exchange, reason: Forward) -> None:
         return
     response = await _fetch(exchange)
     await _invalidate(exchange, response)
-    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
-    exchange.finish()
+    await _pass_on(exchange, response, reason)
 
 
 async def piped(exchange: Exchange) -> None:
@@ -59,8 +58,7 @@ async def piped(exchange: Exchange) -> None:
         await tunnel.run(exchange, response)
         return
     exchange.request.keep_alive = False  # what the client sent behind its request cannot be read as HTTP any more
-    await deliver.send_passed(exchange, response, cache_status.forward(Forward.BYPASS, status=response.head.status))
-    exchange.finish()
+    await _pass_on(exchange, response, Forward.BYPASS)
 
 
 async def purged(exchange: Exchange) -> None:
@@ -68,13 +66,7 @@ async def purged(exchange: Exchange) -> None:
     request, service = exchange.request, exchange.service
     started_at = service.now()
     receipt = await service.invalidator.invalidate((primary_key(request.host, request.target),), counted=True)
-    facts: dict[str, object] = {
-        "url": f"http://{request.host.decode('latin-1')}{request.target.decode('latin-1')}",
-        "dropped": receipt.dropped,
-        "workers": receipt.workers,
-        "answered": receipt.answered,
-        "ms": round((service.now() - started_at) * 1000, 3),
-    }
+    facts = receipt.facts(request.host, request.target, service.now() - started_at)
     status = 200 if receipt.dropped else 404
     exchange.answer(synth.receipt(status, facts, exchange.date()), Outcome.SYNTHETIC)
 
@@ -193,8 +185,7 @@ async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Ne
         # The whole was asked for the cache's sake alone, and will not be stored: ask for the part instead.
         response.close()
         return Next.ALONE
-    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
-    exchange.finish()
+    await _pass_on(exchange, response, reason)
     return Next.NOTHING
 
 
@@ -222,8 +213,7 @@ async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None
             raise OriginError("the response outgrew the store before it could be read")
         return
     response = await _fetch(exchange)
-    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
-    exchange.finish()
+    await _pass_on(exchange, response, reason)
 
 
 def refresh_behind(service: Service, request: Request, found: Found) -> None:
@@ -249,6 +239,12 @@ async def _fetch(exchange: Exchange) -> OriginResponse:
     response = await exchange.service.origin.fetch(asked)
     exchange.backend = response.backend
     return response
+
+
+async def _pass_on(exchange: Exchange, response: OriginResponse, reason: Forward) -> None:
+    """Answer with an origin's response as it is."""
+    await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
+    exchange.finish()
 
 
 async def _invalidate(exchange: Exchange, response: OriginResponse) -> None:

@@ -13,6 +13,8 @@ from accel.http.message import Fields, Line, Request
 from accel.origin.fetch import BodySource, OriginRequest
 
 VIA = b"1.1 accel"
+VIA_LINE = b"Via: %b\r\n" % VIA
+"""The same as a line of an answer's head."""
 
 _POISON = frozenset(
     {

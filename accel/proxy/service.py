@@ -29,6 +29,16 @@ class Receipt:
     answered: int
     """Workers that said what they freed; the others already serve nothing that it covers."""
 
+    def facts(self, host: bytes, target: bytes, took_s: float) -> dict[str, object]:
+        """Return what the one who purged `host` and `target` is told, as JSON values."""
+        return {
+            "url": f"http://{host.decode('latin-1')}{target.decode('latin-1')}",
+            "dropped": self.dropped,
+            "workers": self.workers,
+            "answered": self.answered,
+            "ms": round(took_s * 1000, 3),
+        }
+
 
 class Claim(Protocol):
     """The fetch of one key over all workers."""

@@ -213,7 +213,6 @@ class Arbiter:
         return Birth(
             row=row,
             config=self._workers_config(),
-            generation=self.generation,
             backend_rows=self.health.rows,
             sockets=self._sockets_of(row),
             board=self.board,

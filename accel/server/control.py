@@ -101,13 +101,7 @@ class ArbiterControl:
         """See `Control`."""
         began = time.monotonic()
         receipt = await self._arbiter.invalidations.invalidate((primary_key(host, target),))
-        return {
-            "url": f"http://{host.decode('latin-1')}{target.decode('latin-1')}",
-            "dropped": receipt.dropped,
-            "workers": receipt.workers,
-            "answered": receipt.answered,
-            "ms": round((time.monotonic() - began) * 1000, 3),
-        }
+        return receipt.facts(host, target, time.monotonic() - began)
 
     def set_drain(self, backend: str, draining: bool) -> bool:
         """See `Control`."""

@@ -68,7 +68,6 @@ class Birth:
 
     row: int
     config: Config
-    generation: int
     backend_rows: tuple[int, ...]
     sockets: Sequence[socket.socket]
     board: Scoreboard
@@ -102,7 +101,6 @@ class Worker:
 
     def __init__(self, birth: Birth) -> None:
         self._config = birth.config
-        self._generation = birth.generation
         self._row = birth.row
         self._rows = birth.backend_rows
         self._channel = birth.channel
