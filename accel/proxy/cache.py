@@ -216,12 +216,15 @@ class Cache:
             self._store.put(found.key, encode(PassMark(until_at, number)))
 
     def drop(self, primary: bytes) -> int:
-        """Free everything stored under a primary key; return how many responses that were."""
+        """Free everything stored under a primary key; return how many responses that were.
+
+        All workers may do so at once: the one whose `remove` took a record is the one that counts it.
+        """
         record = self._store.get(primary)
         content = self._decoded(record) if record is not None else None
-        self._store.remove(primary)
+        was_ours = self._store.remove(primary)
         if type(content) is Entry:
-            return 1
+            return int(was_ours)
         if type(content) is Variants:
             return sum(map(self._drop_variant, content.keys(primary)))
         return 0
@@ -229,8 +232,7 @@ class Cache:
     def _drop_variant(self, key: bytes) -> bool:
         record = self._store.get(key)
         is_response = record is not None and type(self._decoded(record)) is Entry
-        self._store.remove(key)
-        return is_response
+        return self._store.remove(key) and is_response
 
     def _storing_key(self, request: Request, primary: bytes, stored: Stored) -> bytes | None:
         """Return the key that the response goes under, making a variant list where Vary asks for one."""

@@ -166,6 +166,20 @@ def test_a_drop_frees_every_variant_and_says_how_many() -> None:
     assert shelf.store.record_count == 0
 
 
+@pytest.mark.parametrize("vary", [b"", b"accept-language"])
+def test_what_another_worker_took_first_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch, vary: bytes) -> None:
+    shelf = Shelf()
+    shelf.put(b"x", DE, vary=vary)
+    remove = shelf.store.remove
+
+    def remove_too_late(key: bytes) -> bool:
+        remove(key)
+        return remove(key)
+
+    monkeypatch.setattr(shelf.store, "remove", remove_too_late)
+    assert shelf.cache.drop(b"a\0/") == 0
+
+
 def test_a_dropped_mark_is_no_response() -> None:
     shelf = Shelf()
     shelf.cache.mark(shelf.find(), NOW + 60, 0)
