@@ -62,4 +62,12 @@ shared_flights = Extension(
     optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
 )
 
-setup(ext_modules=[shared_store, shared_flights], cmdclass={"build_ext": BuildExtension})
+shared_numbers = Extension(
+    "accel.store._numbers",
+    ["accel/store/_numbers.pyx"],
+    extra_compile_args=FLAGS,
+    extra_link_args=FLAGS,
+    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
+)
+
+setup(ext_modules=[shared_store, shared_flights, shared_numbers], cmdclass={"build_ext": BuildExtension})
