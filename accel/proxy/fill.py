@@ -68,7 +68,8 @@ class Fill:
         self, service: Service, found: Found, request: Request, origin_request: OriginRequest, leader: object
     ) -> None:
         """`leader` is whoever may claim an uncacheable response; None for a refresh behind a stale hit."""
-        self._may_mark = False
+        self.is_shared = False
+        """Whether it asks for the whole, as anybody may get it; else for what its one client asked."""
         self._claim: Claim | None = None
         self._service = service
         self._found = found
@@ -98,7 +99,7 @@ class Fill:
 
     def share(self, claim: Claim | None) -> None:
         """The request asks for the whole as anybody may get it; `claim` keeps other workers waiting for it."""
-        self._may_mark = True
+        self.is_shared = True
         self._claim = claim
 
     async def head(self) -> Ending:
@@ -251,7 +252,7 @@ class Fill:
 
     def _says_something_lasting(self, storing: Storing, status: int) -> bool:
         """Whether later requests will not be answered from the store either: no client may bring that about."""
-        if not self._may_mark or (storing in _OF_THE_REQUEST and storing is not Storing.STORE):
+        if not self.is_shared or (storing in _OF_THE_REQUEST and storing is not Storing.STORE):
             return False
         return status < 500 or self._found.entry is None
 

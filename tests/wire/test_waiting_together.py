@@ -363,3 +363,14 @@ async def test_a_range_of_what_cannot_be_stored_is_asked_for_as_a_range(scene: S
     await scene.settle()
     assert client.answers[0].status == 206
     assert client.answers[0].body == b"23"
+
+
+async def test_an_origin_that_knows_no_ranges_is_asked_twice_and_believed(scene: Scene) -> None:
+    client = scene.client()
+    client.ask("/big", range="bytes=2-3")
+    (await scene.call(0)).answer(b"0123456789", cache_control="private")
+    (await scene.call(1)).answer(b"0123456789", cache_control="private")
+    await scene.settle()
+
+    assert (client.answers[0].status, client.answers[0].body) == (200, b"0123456789")
+    assert len(scene.origin.calls) == 2
