@@ -1,0 +1,84 @@
+"""What a torture's processes and their arbiter share: how large it is, and how far each process is.
+
+The ledger lies in memory that outlives whoever writes it, and each of its words has one writer: the process of the row.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from enum import IntEnum
+
+STAMP_BYTES = 24
+"""Every body begins with so much that says which it is."""
+
+
+class Verb(IntEnum):
+    """What an operation is."""
+
+    GET = 0  # a look-up, every byte compared
+    PUT = 1  # a whole record at once, over what was there
+    APPEND = 2  # a long body's next part
+    COMMIT = 3  # its end
+    FRESHEN = 4  # other meta, the same body
+    REMOVE = 5  # a purge of one key
+    CLAIM = 6  # lead or follow a fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large a torture is."""
+
+    processes: int
+    keys: int
+    arena_bytes: int
+    segment_bytes: int | None = None
+
+    @property
+    def longest_bytes(self) -> int:
+        """The longest body: what the store takes at most, or 8 MiB."""
+        return min(8 << 20, self.arena_bytes // 8) - STAMP_BYTES
+
+    @property
+    def writer_bytes(self) -> int:
+        """What the writers of one process may hold."""
+        return self.arena_bytes // 64
+
+
+class Ledger:
+    """Operations by process and verb, with the dearest of each in CPU time; survives whoever writes it."""
+
+    def __init__(self, processes: int) -> None:
+        self._words = memoryview(mmap.mmap(-1, (1 + processes * 2 * len(Verb)) * 8)).cast("Q")
+        self._processes = processes
+
+    def end(self) -> None:
+        """Tell everybody to come to an end."""
+        self._words[0] = 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everybody shall come to an end."""
+        return self._words[0] != 0
+
+    def note(self, row: int, verb: Verb, cpu_ns: int) -> None:
+        """Count one operation of a process."""
+        at = 1 + (row * len(Verb) + verb) * 2
+        self._words[at] += 1
+        self._words[at + 1] = max(self._words[at + 1], cpu_ns)
+
+    def operations(self, row: int) -> int:
+        """Return how many operations a process, with its predecessors, has done."""
+        first = 1 + row * len(Verb) * 2
+        return sum(self._words[first : first + len(Verb) * 2 : 2])
+
+    def figures(self) -> dict[Verb, tuple[int, float]]:
+        """Return count and greatest CPU time, in ms, by verb."""
+        found = {}
+        for verb in Verb:
+            places = [1 + (row * len(Verb) + verb) * 2 for row in range(self._processes)]
+            found[verb] = (
+                sum(self._words[at] for at in places),
+                max(self._words[at + 1] for at in places) / 1e6,
+            )
+        return found
