@@ -7,7 +7,7 @@ cdef class Inspector(Index):
     """Reads everything through the row of pins that no worker has."""
 
     def __cinit__(self, *_, **__):
-        if self.row != self.map.row_count:
+        if self.row < self.map.worker_rows:
             raise ValueError("a worker's row is not for looking")
 
     def figures(self) -> dict:
@@ -33,8 +33,8 @@ cdef class Inspector(Index):
 
     cdef dict row_figures(self):
         cdef uint64_t row
-        sums = dict.fromkeys(("written", "evicted", "moved", "walked", "refused", "returned", "broken"), 0)
-        for row in range(self.map.row_count):
+        sums = dict.fromkeys(("written", "evicted", "moved", "walked", "refused", "returned", "broken", "torn"), 0)
+        for row in range(self.map.worker_rows):
             sums["written"] += self.map.rows[row].numbered
             sums["evicted"] += self.map.rows[row].evicted
             sums["moved"] += self.map.rows[row].moved
@@ -42,11 +42,12 @@ cdef class Inspector(Index):
             sums["refused"] += self.map.rows[row].refused
             sums["returned"] += self.map.rows[row].returned
             sums["broken"] += self.map.rows[row].broken
+            sums["torn"] += self.map.rows[row].torn
         return sums
 
     cdef uint64_t count_pins(self):
         cdef uint64_t row, number, count = 0
-        for row in range(self.map.row_count):
+        for row in range(self.map.worker_rows):
             for number in range(self.map.segment_count):
                 count += PEEK(&self.map.pins[row * self.map.pins_stride + number])
         return count
@@ -61,9 +62,9 @@ cdef class Inspector(Index):
         return oldest / 1e9
 
     def check(self) -> tuple:
-        """Return what was counted (records, pieces, live and dead bytes, twins, broken) and the first faults found."""
+        """Return what was counted (records, pieces, live and dead bytes, twins, broken, torn) and the first faults found."""
         faults = []
-        counts = dict.fromkeys(("records", "pieces", "live_bytes", "dead_bytes", "reachable", "twins", "broken"), 0)
+        counts = dict.fromkeys(("records", "pieces", "live_bytes", "dead_bytes", "reachable", "twins", "broken", "torn"), 0)
         cdef uint64_t number
         for number in range(self.map.segment_count):
             self.check_segment(number, counts, faults)
@@ -95,19 +96,26 @@ cdef class Inspector(Index):
             record = <accel_record *>(data + at)
             if record.generation < generation:
                 return  # opened by a process that was killed or has not come further: nothing is in it yet
-            if record.generation > generation or record.size < HEAD or at + record.size > fill:
+            if record.generation > generation or not is_formed(record, fill - at):
                 faults.append(f"segment {number} at {at}: no record")
                 return
             if record.checksum != self.map.checksum(record):
-                faults.append(f"segment {number} at {at}: checksum")
+                self.note_wrong(record, f"segment {number} at {at}: checksum", counts, faults)
             counts["pieces" if record.shape == SHAPE_PIECE else "records"] += 1
             counts["live_bytes" if self.is_live(record, place_of(number, at)) else "dead_bytes"] += record.size
             at += record.size
 
+    cdef note_wrong(self, accel_record *record, str fault, dict counts, list faults):
+        """A wrong byte is a fault, unless the record came with a file and nobody has used it since."""
+        if is_known_in(PEEK(&record.used), self.map.epoch):
+            faults.append(fault)
+        else:
+            counts["torn"] += 1
+
     cdef bint is_live(self, accel_record *record, uint64_t place) noexcept:
         cdef Place parent
         if record.shape != SHAPE_PIECE:
-            return self.slot_with(record.hash, slot_of(record.hash, place)) != NULL
+            return self.map.slot_with(record.hash, slot_of(record.hash, place)) != NULL
         if not self.find_parent(record, reference_of(record.generation, place), &parent):
             return False
         self.unpin(parent.value)

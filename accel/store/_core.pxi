@@ -5,6 +5,7 @@ cdef struct Draft:
     int kind  # of segment
     uint32_t shape, pieces
     uint64_t hash, body_length
+    uint64_t identity  # of a body in pieces; 0 of a whole one
     const char *key
     size_t key_length
     const char *meta
@@ -17,12 +18,15 @@ cdef class Core(Space):
     """The store in one worker: `store.Store` but for its constructor, which `shared.SharedStore` gives it."""
 
     cdef readonly uint64_t max_body_bytes, whole_bytes, buffered_bytes
-    cdef uint64_t writer_bytes, decoded_records
+    cdef public uint64_t writer_bytes
+    cdef uint64_t decoded_records
+    cdef uint32_t used_most
     cdef object decoded  # by record number, least recently used first
 
     def __init__(self, max_body_bytes, writer_bytes, decoded_records):
         self.max_body_bytes, self.writer_bytes, self.decoded_records = max_body_bytes, writer_bytes, decoded_records
         self.whole_bytes = self.map.segment_bytes // LARGEST_SHARE
+        self.used_most = used_of(self.map.epoch, USED_MOST)
         self.decoded = OrderedDict()
 
     def get(self, bytes key not None):
@@ -37,12 +41,13 @@ cdef class Core(Space):
                 return None
             used = PEEK(&place.record.used)
             record = self.held(place.record, place.value)
-            if record is not None:
-                if used < USED_MOST:
-                    POKE(&place.record.used, used + 1)
+            if record is not None and (is_known_in(used, self.map.epoch) or record.is_intact()):
+                if used != self.used_most:
+                    POKE(&place.record.used, used_of(self.map.epoch, min(count_in(used) + 1, USED_MOST)))
                 return record
-            if SWAP(place.slot, place.value, 0):  # nobody has mended it: a piece is gone for good
-                self.own.broken += 1
+            if SWAP(place.slot, place.value, 0):  # nobody has mended it: a piece is gone for good, or a byte is wrong
+                self.own.broken += record is None
+                self.own.torn += record is not None
         return None
 
     def put(self, bytes key not None, bytes meta not None, bytes body not None = b""):
@@ -153,28 +158,33 @@ cdef class Core(Space):
         draft.meta, draft.meta_length = PyBytes_AS_STRING(meta), PyBytes_GET_SIZE(meta)
         return draft
 
+    cdef inline uint64_t next_number(self) noexcept:
+        """Return a number that no record and no body has had."""
+        self.own.numbered += 1
+        return self.row << 48 | self.own.numbered
+
     cdef accel_record *write(self, Draft *draft, uint64_t *place) noexcept:
         """Append a record and pin it; NULL: there is no room. Nothing points to it yet."""
-        cdef size_t size = record_bytes(draft.key_length, draft.meta_length, draft.rest_bytes)
+        cdef size_t size = record_bytes(draft.shape, draft.key_length, draft.meta_length, draft.rest_bytes)
         cdef accel_record *made
         cdef char *payload
         if not self.make_room(draft.kind, size):
             return NULL
         made = self.above_fill(draft.kind)
         payload = <char *>made + HEAD
-        self.own.numbered += 1
-        made.number = self.row << 48 | self.own.numbered
-        made.size, made.used, made.shape, made.pieces = size, 0, draft.shape, draft.pieces
+        made.number = draft.identity if draft.shape == SHAPE_PIECE else self.next_number()
+        made.size, made.used, made.shape, made.pieces = size, used_of(self.map.epoch, 0), draft.shape, draft.pieces
         made.hash, made.body_length = draft.hash, draft.body_length
         made.key_length, made.meta_length = draft.key_length, draft.meta_length
         memcpy(payload, draft.key, draft.key_length)
         memcpy(payload + draft.key_length, draft.meta, draft.meta_length)
-        payload = <char *>references(made) if draft.shape == SHAPE_PARENT else (
-            payload + draft.key_length + draft.meta_length)
+        payload += draft.key_length + draft.meta_length
+        if draft.shape == SHAPE_PARENT:
+            identity(made)[0], payload = draft.identity, <char *>references(made)
         if draft.rest_bytes:
             memcpy(payload, draft.rest, draft.rest_bytes)
         made.checksum = self.map.checksum(made)
-        place[0] = self.count_in(draft.kind, made)
+        place[0] = self.count_over(draft.kind, made)
         self.pin(place[0])
         return made
 
@@ -202,6 +212,7 @@ cdef class Core(Space):
         draft.rest, draft.rest_bytes = key + old.key_length + old.meta_length, old.body_length
         if old.shape == SHAPE_PARENT:
             draft.rest, draft.rest_bytes = <char *>references(old), old.pieces * sizeof(uint64_t)
+            draft.identity = identity(old)[0]
         made = self.write(&draft, place)
         if made == NULL:
             self.own.refused += 1

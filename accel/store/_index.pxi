@@ -15,10 +15,12 @@ cdef class Index:
     cdef uint32_t *own_pins
 
     def __cinit__(self, Map map not None, uint64_t row, *_, **__):
-        if row > map.row_count:
+        if row >= map.worker_rows + SIDES:
             raise ValueError("the map has no such row")
         self.map, self.row = map, row
         self.own_pins = map.pins + row * map.pins_stride
+        if row < map.worker_rows:
+            map.use_row(row)
 
     cdef inline void pin(self, uint64_t value) noexcept:
         cdef uint32_t *pins = &self.own_pins[segment_in(value)]
@@ -56,15 +58,6 @@ cdef class Index:
 
     cdef inline bint find(self, uint64_t hash, const char *key, size_t length, Place *place) noexcept:
         return self.find_from(0, hash, key, length, place)
-
-    cdef uint64_t *slot_with(self, uint64_t hash, uint64_t value) noexcept:
-        """Return the slot that holds exactly `value`; NULL: nothing points there."""
-        cdef uint64_t *bucket = self.map.bucket(hash)
-        cdef int number
-        for number in range(SLOTS):
-            if LOAD(&bucket[number]) == value:
-                return &bucket[number]
-        return NULL
 
     cdef bint find_parent(self, accel_record *piece, uint64_t reference, Place *place) noexcept:
         """Find the stored parent that refers to a piece where it lies, and leave it pinned."""
@@ -116,7 +109,7 @@ cdef class Index:
             value = LOAD(&bucket[number])
             if value == 0:
                 return &bucket[number]
-            used = PEEK(&(<accel_record *>self.map.at(value)).used)
+            used = count_in(PEEK(&(<accel_record *>self.map.at(value)).used))
             order = LOAD(&self.map.segments[segment_in(value)].order)
             if best < 0 or used < best_used or (used == best_used and order < best_order):
                 best, best_used, best_order = number, used, order
@@ -144,7 +137,7 @@ cdef class Index:
         return count
 
     cdef void note_evicted(self) noexcept:
-        if self.row < self.map.row_count:
+        if self.row < self.map.worker_rows:
             self.map.rows[self.row].evicted += 1
 
 

@@ -6,8 +6,9 @@ cdef inline bint survives(int kind, uint32_t used) noexcept:
 
 
 cdef inline uint32_t used_after(int kind, uint32_t used) noexcept:
-    """Return what a record copied on counts as used: nothing when it leaves probation, one less in the main segments."""
-    return 0 if kind == KIND_PROBATION else used - 1
+    """Return the `used` of a copy: nothing counted when it leaves probation, one less in the main segments."""
+    cdef uint32_t count = count_in(used)
+    return used - (count if kind == KIND_PROBATION else min(count, 1))
 
 
 cdef inline bint is_probations_turn(uint64_t on_probation, uint64_t segment_count) noexcept:

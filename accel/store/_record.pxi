@@ -115,6 +115,19 @@ cdef class SharedRecord:
             length += self.pieces[number].length
         return length == self.record.body_length
 
+    cdef bint is_intact(self) noexcept:
+        """Whether every checksum is right: asked once a record and epoch, for it may come from a file."""
+        cdef Map map = self.store.map
+        cdef accel_record *piece
+        cdef uint32_t number
+        if self.record.checksum != map.checksum(self.record):
+            return False
+        for number in range(self.piece_count):
+            piece = <accel_record *>(self.pieces[number].data - HEAD)
+            if piece.checksum != map.checksum(piece):
+                return False
+        return True
+
     cdef bint settle_piece(self, uint32_t number) noexcept:
         """Make sure of one pinned piece; if it moved before it was pinned, of where it is now."""
         cdef Piece *piece = &self.pieces[number]
@@ -136,7 +149,7 @@ cdef bint read_piece(Map map, accel_record *parent, uint32_t number, Piece *piec
     cdef accel_record *record = <accel_record *>map.at(piece.reference)
     if not is_readable(word) or (generation_in(word) << PLACE_BITS ^ piece.reference) >> PLACE_BITS:
         return False
-    if record.shape != SHAPE_PIECE or record.hash != parent.hash or record.pieces != number:
+    if record.shape != SHAPE_PIECE or record.number != identity(parent)[0] or record.pieces != number:
         return False
     piece.data, piece.length = <char *>record + HEAD, record.body_length
     return True

@@ -3,7 +3,7 @@
 
 Cut in parts, each knowing only those before it: words (atomics, hash, the meaning of a word), map (where things lie),
 index (slots and pins), space (segments, reclaiming, policy), record (what a reader holds), core and writer (the store's verbs),
-and check (the walk that proves it all).
+check (the walk that proves it all) and warm (what a file keeps over a restart).
 """
 
 cimport cython
@@ -11,7 +11,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release,
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 from libc.time cimport time as seconds_now
 
@@ -26,3 +26,4 @@ include "_record.pxi"
 include "_core.pxi"
 include "_writer.pxi"
 include "_check.pxi"
+include "_warm.pxi"

@@ -7,7 +7,7 @@ cdef class Space(Index):
     cdef int64_t[2] opened  # by kind; -1: none
 
     def __cinit__(self, *_, **__):
-        if self.row >= self.map.row_count:
+        if self.row >= self.map.worker_rows:
             raise ValueError("that row may look and not write")
         self.own = &self.map.rows[self.row]
         self.opened[KIND_PROBATION] = self.opened[KIND_MAIN] = -1
@@ -45,7 +45,7 @@ cdef class Space(Index):
         (<accel_record *>at).generation = generation_in(segment.word)
         return <accel_record *>at
 
-    cdef uint64_t count_in(self, int kind, accel_record *record) noexcept:
+    cdef uint64_t count_over(self, int kind, accel_record *record) noexcept:
         """The record above `fill` is whole: move `fill` over it and return its place."""
         cdef int64_t number = self.opened[kind]
         cdef accel_segment *segment = &self.map.segments[number]
@@ -179,10 +179,10 @@ cdef class Space(Index):
     cdef void move_record(self, accel_record *record, uint64_t place, int kind) noexcept:
         """Copy a record on if it was used, else drop it."""
         cdef uint64_t value = slot_of(record.hash, place), moved = 0
-        cdef uint64_t *slot = self.slot_with(record.hash, value)
+        cdef uint64_t *slot = self.map.slot_with(record.hash, value)
         if slot == NULL:
             return
-        if survives(kind, PEEK(&record.used)):
+        if survives(kind, count_in(PEEK(&record.used))):
             moved = self.copy(record, kind)
         if moved == 0:
             if SWAP(slot, value, 0):
@@ -198,7 +198,7 @@ cdef class Space(Index):
         cdef uint64_t reference = reference_of(record.generation, place), moved = 0
         cdef Place parent
         while self.find_parent(record, reference, &parent):
-            if moved == 0 and survives(kind, PEEK(&parent.record.used)):
+            if moved == 0 and survives(kind, count_in(PEEK(&parent.record.used))):
                 moved = self.copy(record, kind)
             if moved:
                 SWAP(&references(parent.record)[record.pieces], reference, self.reference_to(moved))
@@ -214,13 +214,13 @@ cdef class Space(Index):
         if self.room(KIND_MAIN) < record.size and not self.open_free(KIND_MAIN):
             return 0
         made = self.above_fill(KIND_MAIN)
-        made.size, made.used = record.size, used_after(kind, PEEK(&record.used)) if record.shape != SHAPE_PIECE else 0
+        made.size, made.used = record.size, used_after(kind, PEEK(&record.used))
         made.checksum = record.checksum
         memcpy(<char *>made + CHECKED_FROM, <char *>record + CHECKED_FROM, record.size - CHECKED_FROM)
         if record.shape == SHAPE_PARENT:
             for number in range(record.pieces):
                 references(made)[number] = LOAD(&references(record)[number])
-        place = self.count_in(KIND_MAIN, made)
+        place = self.count_over(KIND_MAIN, made)
         reached(STEP_COPIED)
         return place
 

@@ -2,7 +2,7 @@
 
 cdef extern from "_layout.h":
     int LINE_BYTES, OFFSET_BITS, SEGMENT_BITS, UNIT_BITS, PLACE_BITS, STATE_BITS, KIND_BITS, OWNER_BITS
-    int BUCKET_SLOTS, FIRST_RECORD, CHECKED_FROM, ATTEMPTS
+    int BUCKET_SLOTS, FIRST_RECORD, CHECKED_FROM, ATTEMPTS, SIDES, EPOCH_SHIFT, EPOCH_MASK
     int PROBATION_SHARE, PROMOTE_AT, USED_MOST, SPARE_SEGMENTS, WALKS_AT_ONCE, LARGEST_SHARE, LEAST_PIECE_BYTES
     int STATE_FREE, STATE_OPEN, STATE_SEALED, STATE_CLAIMED, STATE_LIMBO
     int KIND_PROBATION, KIND_MAIN
@@ -13,9 +13,9 @@ cdef extern from "_layout.h":
     ctypedef struct accel_header:
         uint64_t size, row_count, segment_count, segment_bytes, bucket_count, ghost_count
         uint64_t rows_at, segments_at, pins_at, index_at, ghosts_at, data_at, pins_stride
-        uint64_t secret_low, secret_high, sequence
+        uint64_t secret_low, secret_high, epoch, sequence, rows_used_0, rows_used_1
     ctypedef struct accel_row:
-        uint64_t numbered, evicted, moved, walked, refused, returned, broken
+        uint64_t numbered, evicted, moved, walked, refused, returned, broken, torn
     ctypedef struct accel_segment:
         uint64_t word, order, fill, opened_at_ns
     ctypedef struct accel_record:
@@ -111,6 +111,18 @@ cdef inline uint64_t in_state(uint64_t word, uint64_t owner, uint64_t state) noe
 
 cdef inline bint is_readable(uint64_t word) noexcept nogil:
     return STATE_OPEN <= state_in(word) <= STATE_CLAIMED
+
+
+# A record's `used`: how often, and the epoch in which its checksum was last known to be right.
+
+cdef inline uint32_t used_of(uint64_t epoch, uint32_t count) noexcept nogil:
+    return <uint32_t>(epoch & EPOCH_MASK) << EPOCH_SHIFT | count
+
+cdef inline uint32_t count_in(uint32_t used) noexcept nogil:
+    return used & ((1 << EPOCH_SHIFT) - 1)
+
+cdef inline bint is_known_in(uint32_t used, uint64_t epoch) noexcept nogil:
+    return used >> EPOCH_SHIFT == (epoch & EPOCH_MASK)
 
 
 # SipHash-1-3 (Aumasson, Bernstein 2012; the variant that CPython and Rust use): of keys, and as a record's checksum.

@@ -7,7 +7,7 @@ cdef class SharedWriter:
 
     cdef Core store
     cdef bytes key
-    cdef uint64_t hash, bound, received
+    cdef uint64_t hash, bound, received, identity
     cdef int kind
     cdef bint is_exact, is_open
     cdef char *buffer
@@ -85,7 +85,7 @@ cdef class SharedWriter:
         while length:
             left = self.store.room(self.kind)
             part = length
-            if record_bytes(0, 0, length) > left >= HEAD + <size_t>LEAST_PIECE_BYTES:
+            if record_bytes(SHAPE_PIECE, 0, 0, length) > left >= HEAD + <size_t>LEAST_PIECE_BYTES:
                 part = left - HEAD
             if not self.write_piece(data, part):
                 return False
@@ -98,9 +98,11 @@ cdef class SharedWriter:
         cdef accel_record *made
         cdef uint64_t place
         self.reserve_piece()
+        if self.piece_count == 0:
+            self.identity = self.store.next_number()
         memset(&draft, 0, sizeof(Draft))
         draft.kind, draft.shape, draft.pieces, draft.hash = self.kind, SHAPE_PIECE, self.piece_count, self.hash
-        draft.rest, draft.rest_bytes, draft.body_length = data, length, length
+        draft.rest, draft.rest_bytes, draft.body_length, draft.identity = data, length, length, self.identity
         made = self.store.write(&draft, &place)
         if made == NULL:
             self.store.own.refused += 1
@@ -139,7 +141,8 @@ cdef class SharedWriter:
             references[number] = self.pieces[number].reference
         draft.kind, draft.shape, draft.pieces, draft.body_length = (
             self.kind, SHAPE_PARENT, self.piece_count, self.received)
-        draft.rest, draft.rest_bytes = <char *>references, self.piece_count * sizeof(uint64_t)
+        draft.rest, draft.rest_bytes, draft.identity = (
+            <char *>references, self.piece_count * sizeof(uint64_t), self.identity)
         made = self.store.put_draft(&draft)
         free(references)
         return made

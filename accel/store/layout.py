@@ -94,9 +94,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from accel.errors import ConfigError
+from accel.store import numbers
 
 MAGIC = 0x01_65_72_6F_74_73_6C_61
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096
 LINE_BYTES = 64
 
@@ -153,6 +154,11 @@ class Step(IntEnum):
     UNPOINTED = 13  # it is in LIMBO, its pins not looked at
 
 
+SIDES = 2
+"""Programs that may use one arena at once: the old one and the new one of an upgrade, each with rows of its own."""
+EPOCH_SHIFT = 8
+"""Where in a record's `used` the epoch begins in which its checksum was last known to be right."""
+EPOCH_MASK = (1 << 24) - 1
 PROBATION_SHARE = 10
 """Segments on probation are at most this part of all (S3-FIFO: a tenth)."""
 PROMOTE_AT = 2
@@ -191,7 +197,7 @@ HEADER = (
     Field("version", 64, "of the map"),
     Field("fingerprint", 64, "of this module's tables"),
     Field("size", 64, "bytes of the whole map"),
-    Field("row_count", 64, "workers that it has room for"),
+    Field("row_count", 64, "workers that one program has room for"),
     Field("segment_count", 64, "segments"),
     Field("segment_bytes", 64, "a power of two"),
     Field("bucket_count", 64, "of the index"),
@@ -203,12 +209,22 @@ HEADER = (
     Field("ghosts_at", 64, "offset of the ghosts"),
     Field("data_at", 64, "offset of the first segment's bytes"),
     Field("pins_stride", 64, "words of one row of pins, a whole number of cache lines"),
+    Field("numbers_at", 64, "offset of the invalidation numbers"),
+    Field("number_cells", 64, "cells of their table, a power of two"),
     Field("secret_low", 64, "of the keyed hash"),
     Field("secret_high", 64, "of the keyed hash"),
     Field("made_at_ns", 64, "wall time"),
-    *(Field(f"reserved_{number}", 64, "fills the cache line") for number in range(5)),
+    Field("epoch", 64, "1 when made, one more with each warm start"),
+    Field("checksum", 64, "of the words above: a header that was not written whole is no header"),
+    Field("reserved", 64, "fills the cache line"),
     Field("sequence", 64, "the order in which segments were opened; by fetch-and-add"),
+    Field("rows_used_0", 64, "rows of side 0 that may hold pins: the highest in use and one"),
+    Field("rows_used_1", 64, "the same of side 1"),
+    Field("lives_0", 64, "hash of the boot in which side 0 began; 0: it ended, everything written"),
+    Field("lives_1", 64, "the same of side 1"),
 )
+CHECKED_WORDS = [field.name for field in HEADER].index("checksum")
+"""How many words of the header its checksum covers."""
 ROW = (
     Field("numbered", 64, "records written: with the row it numbers a record for good"),
     Field("evicted", 64, "records dropped to make room"),
@@ -217,7 +233,7 @@ ROW = (
     Field("refused", 64, "records that found no room"),
     Field("returned", 64, "records that a ghost sent to the main segments at once"),
     Field("broken", 64, "long bodies found without one of their pieces"),
-    Field("reserved", 64, "fills the cache line"),
+    Field("torn", 64, "records whose checksum was wrong when they were first used after a warm start"),
 )
 SEGMENT = (
     Field("word", 64, "generation, owner, kind, state"),
@@ -227,11 +243,11 @@ SEGMENT = (
 )
 RECORD = (
     Field("size", 32, "bytes of the record with this header, a multiple of 16"),
-    Field("used", 32, "uses since it was written, up to USED_MOST"),
+    Field("used", 32, "8 bits: uses since it was written, up to USED_MOST; 24: the epoch of its checksum"),
     Field("generation", 64, "of the segment that it was written into"),
     Field("checksum", 64, "of all that follows, without the references"),
     Field("hash", 64, "of the key (of its parent's key for a piece)"),
-    Field("number", 64, "never given twice; a copy keeps it"),
+    Field("number", 64, "never given twice; a copy keeps it. All pieces of one body have one: its identity"),
     Field("key_length", 32, "bytes"),
     Field("meta_length", 32, "bytes"),
     Field("body_length", 64, "bytes of the whole body; of the piece for a piece"),
@@ -248,7 +264,7 @@ CONSTANTS = {
     for name, value in globals().items()
     if name.isupper() and not name.startswith("_") and isinstance(value, int) and name not in ("MAGIC", "VERSION")
 } | {f"{type(member).__name__}_{member.name}".upper(): int(member) for member in _MEMBERS}
-FINGERPRINT = zlib.crc32(repr((VERSION, sorted(CONSTANTS.items()), STRUCTURES)).encode())
+FINGERPRINT = zlib.crc32(repr((VERSION, sorted(CONSTANTS.items()), STRUCTURES, numbers.SHAPE)).encode())
 """Of everything that the compiled side was built with."""
 
 
@@ -269,6 +285,8 @@ class Plan:
     ghosts_at: int
     data_at: int
     pins_stride: int
+    numbers_at: int
+    number_cells: int
 
 
 def plan(memory_bytes: int, row_count: int, segment_bytes: int | None = None) -> Plan:
@@ -283,7 +301,7 @@ def plan(memory_bytes: int, row_count: int, segment_bytes: int | None = None) ->
         if made.size <= memory_bytes:
             return made
         count -= 1
-    least = -(-_plan(0, row_count, size, _SEGMENTS_LEAST).size // (1 << 20))
+    least = -(-_plan(memory_bytes, row_count, size, _SEGMENTS_LEAST).size // (1 << 20))
     raise ConfigError("memory", memory_bytes, f"a shared store for {row_count} workers takes at least {least} MiB")
 
 
@@ -298,13 +316,15 @@ def _segment_bytes(memory_bytes: int) -> int:
 def _plan(memory_bytes: int, row_count: int, segment_bytes: int, segment_count: int) -> Plan:
     buckets = max(1, memory_bytes // (_SLOT_BYTES * BUCKET_SLOTS))
     ghosts = buckets * BUCKET_SLOTS // _SLOTS_A_GHOST
+    cells = numbers.cell_count(memory_bytes)
     stride = _up(segment_count * 4, LINE_BYTES) // 4
     rows_at = PAGE_BYTES
-    segments_at = rows_at + row_count * structure_bytes("row")
+    segments_at = rows_at + SIDES * row_count * structure_bytes("row")
     pins_at = _up(segments_at + segment_count * structure_bytes("segment"), LINE_BYTES)
-    index_at = pins_at + (row_count + 1) * stride * 4
+    index_at = pins_at + SIDES * (row_count + 1) * stride * 4
     ghosts_at = index_at + buckets * BUCKET_SLOTS * 8
-    data_at = _up(ghosts_at + ghosts * 4, PAGE_BYTES)
+    numbers_at = _up(ghosts_at + ghosts * 4, PAGE_BYTES)
+    data_at = _up(numbers_at + numbers.table_bytes(cells), PAGE_BYTES)
     return Plan(
         size=data_at + segment_count * segment_bytes,
         row_count=row_count,
@@ -319,6 +339,8 @@ def _plan(memory_bytes: int, row_count: int, segment_bytes: int, segment_count: 
         ghosts_at=ghosts_at,
         data_at=data_at,
         pins_stride=stride,
+        numbers_at=numbers_at,
+        number_cells=cells,
     )
 
 

@@ -7,17 +7,17 @@ its own row, and a row is given again only after `forget_worker`.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
-import secrets
-import struct
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
-from accel.errors import StartError
-from accel.store import layout
-from accel.store._shared import FINGERPRINT, Core, Inspector, Map
+from accel.errors import AccelError
+from accel.store import backing, header, layout
+from accel.store._shared import FINGERPRINT, Core, Inspector, Map, Revival
+from accel.store.numbers import Numbers, table_bytes
 
 if FINGERPRINT != layout.FINGERPRINT:
     raise ImportError("accel.store._shared was built for another memory map: install again to build it anew")
@@ -30,27 +30,114 @@ DECODED_RECORDS = 8192
 An OrderedDict, since cachetools' look-up, in Python, costs 0.9 us and this one 0.1 (CPython 3.11, 2026-11)."""
 
 
-class SharedArena:
-    """The memory, made and kept by the arbiter; workers inherit it."""
+class Unfit(AccelError):
+    """A predecessor's arena cannot be gone on with: says why."""
 
-    def __init__(self, memory_bytes: int, row_count: int, segment_bytes: int | None = None) -> None:
-        """Take `memory_bytes` for `row_count` workers; StartError when the machine has not as much to give."""
-        self.plan = layout.plan(memory_bytes, row_count, segment_bytes)
-        self.memory_bytes = memory_bytes
-        fd = _allocated(self.plan.size)
-        self.mapping = mmap.mmap(fd, self.plan.size)
-        os.close(fd)
-        _write_header(self.mapping, self.plan)
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """What a warm start found in the file."""
+
+    records: int
+    dropped: int
+    """Slots that led to nothing whole."""
+    seconds: float
+
+
+class SharedArena:
+    """The memory, made and kept by the arbiter; workers inherit it, and a successor may adopt it."""
+
+    def __init__(
+        self,
+        memory_bytes: int,
+        row_count: int,
+        segment_bytes: int | None = None,
+        *,
+        path: Path | None = None,
+        replaces: bool = False,
+    ) -> None:
+        """Take `memory_bytes` for `row_count` workers, in memory or in the file `path`, warm if what it holds fits.
+
+        `replaces`: a predecessor still uses the file of that name and keeps it, without the name. Raises StartError
+        when there is not as much to be had, `backing.InUse` when another program has the file.
+        """
+        plan = layout.plan(memory_bytes, row_count, segment_bytes)
+        fd = backing.anonymous(plan.size) if path is None else backing.locked(path, replaces=replaces)
+        self.cold_why = "" if path is None else _why_cold(fd, plan)
+        """Why a file was begun anew; empty if it was not, or there is none."""
+        self.revived: Revived | None = None
+        """What was found in the file, if it was used as it was."""
+        if path is not None:
+            os.truncate(fd, 0 if self.cold_why else plan.size)
+            backing.allocate(fd, plan.size, "lower --memory, or let --store name a directory with more room")
+        self._map_in(fd, plan, memory_bytes, 0)
+        if path is None or self.cold_why:
+            header.write_new(self.mapping, plan)
+        else:
+            header.begin_epoch(self.mapping)
+            self.revived = _revived(self.mapping)
+        self._look_in()
+
+    @classmethod
+    def adopt(cls, fd: int, memory_bytes: int, row_count: int, side: int, segment_bytes: int | None = None) -> Self:
+        """Go on with the living arena of a predecessor, which has the other side. Raises Unfit: `fd` stays open."""
+        plan = layout.plan(memory_bytes, row_count, segment_bytes)
+        why = header.why_unfit(header.read(fd), plan)
+        if why:
+            raise Unfit(why)
+        arena = cls.__new__(cls)
+        arena.cold_why, arena.revived = "", None
+        arena._map_in(fd, plan, memory_bytes, side)
+        arena._look_in()
+        arena.map.forget_side(side)  # a successor that failed had it, or whoever was retired long ago
+        return arena
+
+    def _map_in(self, fd: int, plan: layout.Plan, memory_bytes: int, side: int) -> None:
+        self.fd = fd
+        """Stays open, and a file's lock with it; not inherited by other programs unless it is passed on."""
+        self.side = side
+        """Which half of the rows is ours."""
+        self.plan, self.memory_bytes = plan, memory_bytes
+        self.mapping = mmap.mmap(fd, plan.size)
+
+    def _look_in(self) -> None:
+        plan = self.plan
+        header.enter(self.mapping, self.side)
         self.map = Map(self.mapping)
-        self._inspector = Inspector(self.map, row_count)
+        region = memoryview(self.mapping)[plan.numbers_at :][: table_bytes(plan.number_cells)]
+        self.numbers = Numbers(region, header.secret(self.mapping), is_shared=True)
+        """What was invalidated, and when: as old as the records that it covers."""
+        self._inspector = Inspector(self.map, layout.SIDES * plan.row_count + self.side)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a former program's records are in it."""
+        return self.revived is not None
+
+    def row(self, row: int) -> int:
+        """Return the map's row of a row of our own; ValueError if we have no such row."""
+        if not 0 <= row < self.plan.row_count:
+            raise ValueError(f"there is no row {row}")
+        return self.side * self.plan.row_count + row
 
     def forget_worker(self, row: int) -> None:
-        """Take back what the worker of `row` held. Arbiter only, once that process is dead."""
-        self.map.forget(row)
+        """Take back what the worker of `row`, one of ours, held. Arbiter only, once that process is dead."""
+        self.map.forget(self.row(row))
+
+    def forget_other_side(self) -> None:
+        """Take back what the other program held. Arbiter only, once every process of it is dead."""
+        self.map.forget_side(1 - self.side)
+        header.leave_for(self.mapping, 1 - self.side)
+
+    def leave(self) -> None:
+        """Have all of a file written. Arbiter only, once every worker of ours is dead: nothing may be stored after."""
+        header.leave(self.mapping, self.side)
 
     def stat(self) -> dict[str, float]:
         """Return segments by state and kind, filled bytes, pins, records, and what the workers did."""
-        return self._inspector.figures()
+        revived = self.revived or Revived(0, 0, 0.0)
+        kept = {"epoch": self.map.epoch, "kept": revived.records, "lost": revived.dropped}
+        return self._inspector.figures() | kept
 
     def check(self) -> Check:
         """Walk everything and prove it; may run beside working workers."""
@@ -76,6 +163,8 @@ class Check:
     """Slots that nobody reads, since a lower one has their key: what a kill at one place can leave."""
     broken: int
     """Long bodies that lost a piece: they are misses."""
+    torn: int
+    """Records and pieces with a wrong byte that came with a file and nobody has used since: they will be misses."""
     faults: tuple[str, ...]
     """What must never be, the first few; none in a sound arena."""
 
@@ -85,7 +174,7 @@ class SharedStore(Core):
 
     def __new__(cls, arena: SharedArena, row: int, max_body_bytes: int | None = None, **_: int) -> SharedStore:
         """Take the row's hands on the arena."""
-        return super().__new__(cls, arena.map, row)  # type: ignore[return-value]
+        return super().__new__(cls, arena.map, arena.row(row))  # type: ignore[return-value]
 
     def __init__(
         self,
@@ -101,27 +190,24 @@ class SharedStore(Core):
         super().__init__(most, writer_bytes, decoded_records)
 
 
-def _allocated(size: int) -> int:
-    """Return a memfd whose every page is there already and whose size nobody can change."""
-    fd = os.memfd_create("accel-store", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.posix_fallocate(fd, 0, size)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    except OSError as error:
-        os.close(fd)
-        raise StartError(f"the store's {size >> 20} MiB could not be had ({error.strerror}): lower --memory") from error
-    return fd
+def _why_cold(fd: int, plan: layout.Plan) -> str:
+    """Return why a file must be begun anew; "": it need not."""
+    size = os.fstat(fd).st_size
+    if size == 0:
+        return "the file is new"
+    first = header.read(fd)
+    why = header.why_unfit(first, plan)
+    if not why and size != plan.size:
+        return "it was cut short or grew"
+    if not why and header.has_lost_pages(first):
+        return "the machine went down while it was in use"
+    return why
 
 
-def _write_header(mapping: mmap.mmap, plan: layout.Plan) -> None:
-    values = asdict(plan) | {
-        "magic": layout.MAGIC,
-        "version": layout.VERSION,
-        "fingerprint": layout.FINGERPRINT,
-        "secret_low": secrets.randbits(64),
-        "secret_high": secrets.randbits(64),
-        "made_at_ns": time.time_ns(),
-        "sequence": 1,
-    }
-    words = [values.get(field.name, 0) for field in layout.HEADER]
-    mapping[: len(words) * 8] = struct.pack(f"={len(words)}Q", *words)
+def _revived(mapping: mmap.mmap) -> Revived:
+    """Make a file's map one that workers may use, and say what is in it."""
+    began = time.monotonic()
+    mapping.madvise(mmap.MADV_WILLNEED)
+    revival = Revival(Map(mapping))
+    revival.run()
+    return Revived(revival.kept, revival.dropped, time.monotonic() - began)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from accel.errors import ConfigError
 from accel.store import layout
+from accel.store.numbers import table_bytes
 
 MIB = 1 << 20
 
@@ -17,7 +18,7 @@ MIB = 1 << 20
 def test_a_structure_fills_its_words_without_gaps() -> None:
     sizes = {name: layout.structure_bytes(name) for name in layout.STRUCTURES}
 
-    assert sizes == {"header": 25 * 8, "row": 64, "segment": 32, "record": 64}
+    assert sizes == {"header": 29 * 8, "row": 64, "segment": 32, "record": 64}
 
 
 @given(memory=st.integers(16 * MIB, 1 << 40), rows=st.integers(1, 128))
@@ -25,11 +26,12 @@ def test_a_map_lies_within_its_memory_table_behind_table(memory: int, rows: int)
     plan = layout.plan(memory, rows)
     tables = [
         (layout.PAGE_BYTES, plan.rows_at),
-        (rows * 64, plan.segments_at),
+        (2 * rows * 64, plan.segments_at),
         (plan.segment_count * 32, plan.pins_at),
-        ((rows + 1) * plan.pins_stride * 4, plan.index_at),
+        (2 * (rows + 1) * plan.pins_stride * 4, plan.index_at),
         (plan.bucket_count * 64, plan.ghosts_at),
-        (plan.ghost_count * 4, plan.data_at),
+        (plan.ghost_count * 4, plan.numbers_at),
+        (table_bytes(plan.number_cells), plan.data_at),
     ]
 
     assert plan.data_at + plan.segment_count * plan.segment_bytes == plan.size <= memory
@@ -41,7 +43,7 @@ def test_a_map_lies_within_its_memory_table_behind_table(memory: int, rows: int)
         end = behind
 
 
-@pytest.mark.parametrize("offset", ["index_at", "pins_at", "segments_at"])
+@pytest.mark.parametrize("offset", ["index_at", "pins_at", "segments_at", "numbers_at"])
 def test_tables_begin_on_a_cache_line(offset: str) -> None:
     assert getattr(layout.plan(256 * MIB, 128), offset) % layout.LINE_BYTES == 0
 

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stores import SEGMENT_BYTES, body
 
+from accel.store.numbers import table_bytes
 from accel.store.private import PrivateStore
 from accel.store.shared import SharedArena, SharedStore
 from accel.store.store import Record, Writer
 
+CRAMPED_BYTES = (64 << 10) + table_bytes(4096)
 NAMES = [b"", b"a", b"b", b"c", b"d"]
 KEYS = st.sampled_from(NAMES)
 METAS = st.binary(max_size=40)
@@ -113,7 +115,7 @@ class CrampedStore(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.arena = SharedArena(64 << 10, 1, 4096)
+        self.arena = SharedArena(CRAMPED_BYTES, 1, 4096)
         self.store = SharedStore(self.arena, 0)
         self.last: dict[bytes, Seen] = {}
         self.held: list[tuple[Record, Seen]] = []
@@ -173,7 +175,7 @@ class CrampedStore(RuleBasedStateMachine):
     def the_walk_finds_no_fault(self) -> None:
         found = self.arena.check()
         assert (found.faults, found.twins) == ((), 0)
-        assert self.store.used_bytes <= 64 << 10
+        assert self.store.used_bytes <= CRAMPED_BYTES
 
 
 TestBothStores = BothStores.TestCase

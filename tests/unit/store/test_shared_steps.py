@@ -17,11 +17,12 @@ import pytest
 
 from accel.store._shared import keyed_hash, watch
 from accel.store.layout import HEADER, Step
+from accel.store.numbers import table_bytes
 from accel.store.shared import SharedArena, SharedStore
 from accel.store.store import Record
 
 WORKERS = 3
-ARENA_BYTES, SEGMENT_BYTES = 160 << 10, 4096
+ARENA_BYTES, SEGMENT_BYTES = (160 << 10) + table_bytes(4096), 4096
 PATTERN = random.Random(5).randbytes(8192)
 
 

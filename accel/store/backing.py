@@ -1,0 +1,83 @@
+"""Where the arena's bytes lie: in memory that has no name, or in a file that outlives the program.
+
+Owns making, locking and allocating; knows nothing of what the bytes mean. Invariant: every page is there before anybody
+maps it, so a full machine is an error at the start and no SIGBUS later. A file's lock belongs to its open description,
+which the arbiter and all its workers share: it is free when the last of them is dead, and not before.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from accel.errors import StartError
+
+
+class InUse(StartError):
+    """Another process has the file, and with it the store."""
+
+
+def anonymous(size: int) -> int:
+    """Return a memfd of `size` bytes of zeros, whose size nobody can change. Raises StartError."""
+    fd = os.memfd_create("accel-store", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        allocate(fd, size, "lower --memory")
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    except StartError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def locked(path: Path, *, replaces: bool = False) -> int:
+    """Return a file that nobody else has, made if it is not there, with the directory (0700) that it lies in.
+
+    `replaces`: a new file takes the name, and whoever has the old one keeps it, without a name. Raises StartError,
+    which is InUse where somebody else has the file.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if replaces:
+            path.unlink(missing_ok=True)
+        while (fd := _opened(path)) is None:
+            pass  # the name went to another file meanwhile
+    except OSError as error:
+        raise StartError(f"--store: cannot use {path}: {error.strerror}") from error
+    return fd
+
+
+def allocate(fd: int, size: int, mend: str) -> None:
+    """Have every page of the first `size` bytes. Raises StartError, which says what would do."""
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        raise StartError(f"the store's {size >> 20} MiB could not be had ({error.strerror}): {mend}") from error
+
+
+def _opened(path: Path) -> int | None:
+    """Return the file, locked; None if the name leads to another one by now."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _lock(fd, path)
+        if os.path.samestat(os.fstat(fd), path.lstat()):
+            return fd
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
+
+
+def _lock(fd: int, path: Path) -> None:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise OSError(errno.EPERM, "not a file that only we can write")
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InUse(f"--store: {path} is in use") from error
