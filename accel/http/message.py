@@ -105,6 +105,8 @@ class Request:
     """Whether the client wants the connection kept (RFC 9112 §9.3)."""
     upgrade: bytes = b""
     """The protocol an Upgrade asked for, lower case, if Connection named it."""
+    key_extra: bytes = b""
+    """What tells it from others beside host and target, put together by the rules: see `caching.key`."""
 
 
 @dataclass(slots=True)
