@@ -130,6 +130,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
                "Ignore a client's no-cache, max-age and min-fresh."),
         Option("pass-memory", "caching.pass_memory_s", WHOLE_SECONDS,
                "How long to remember that a response may not be stored."),
+        Option("coalesce-wait", "caching.coalesce_wait_s", or_word("none", TIME_OR_ZERO),
+               "How long a miss waits for another's fetch of a page of which nothing is known; none: to its end."),
     ),
     Group.LOGGING: (
         Option("access-log", "log.path", or_word("none", PATH), "File to append to; - for standard output."),

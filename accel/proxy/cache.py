@@ -17,6 +17,7 @@ from accel.http.cache_status import Forward
 from accel.http.message import Request
 from accel.http.writer import field_lines, status_line
 from accel.proxy.origin_view import VIA_LINE
+from accel.proxy.patience import Evidence
 from accel.stats.counters import CounterRow, index
 from accel.store.store import Record, Store, Writer
 
@@ -149,6 +150,7 @@ class Cache:
         self._store, self._numbers = store, numbers
         self.variants_limit = variants_limit
         self.counters = counters
+        self.evidence = Evidence()
 
     def sequence(self) -> int:
         """Return the number to note when a fetch begins."""
@@ -297,6 +299,8 @@ class Cache:
         content: Content | None = record.decoded
         if content is None:
             content = record.decoded = _content(record)
+            if type(content) is Entry:
+                self.evidence.note(record.key, content.stored.status, is_storable=True)
         return content
 
 

@@ -102,6 +102,11 @@ class Fill:
         self.is_shared = True
         self._claim = claim
 
+    @property
+    def has_head(self) -> bool:
+        """Whether `head` returns without waiting."""
+        return self._ending is not None
+
     async def head(self) -> Ending:
         """Wait for the head; leaving the wait (cancellation) may end the fetch."""
         if self._ending is None:
@@ -223,15 +228,17 @@ class Fill:
         granted = self._granted(response.head, response_at)
         storing = decide(self._request, response.head, granted, self._service.caching)
         filling = None
-        if storing is Storing.STORE:
+        if storing is Storing.STORE and not self._is_kept_already(request_at):
             filling = self._begin_storing(response.head, granted, request_at, response_at)
         if filling is not None:
+            self._learn(response.head.status, is_storable=True)
             self.entry, self.key = filling.entry, filling.key
             self.length = response.head.body_length if response.head.body_length >= 0 else None
             self._settle(Ending.STREAMING)
             await self._copy(response, filling)
             return
         if self._says_something_lasting(storing, response.head.status):
+            self._learn(response.head.status, is_storable=False)
             self._service.cache.mark(self._found, response_at + self._service.caching.pass_memory_s, self.number)
         if self._is_abandoned:
             response.close()
@@ -250,6 +257,18 @@ class Fill:
         length = head.body_length if head.body_length >= 0 else None
         return self._service.cache.begin(self._request, self._found.primary, stored, length)
 
+    def _is_kept_already(self, request_at: float) -> bool:
+        """Whether a response as new is stored, or is being: of many that do not wait for each other one is enough."""
+        if self.is_shared:
+            return False
+        if self._service.flights.is_storing(self._service, self._found):
+            return True
+        kept = self._service.cache.find(self._request, request_at).entry
+        return kept is not None and kept.stored.response_at >= request_at
+
+    def _learn(self, status: int, is_storable: bool) -> None:
+        self._service.cache.evidence.note(self._found.primary, status, is_storable)
+
     def _says_something_lasting(self, storing: Storing, status: int) -> bool:
         """Whether later requests will not be answered from the store either: no client may bring that about."""
         if not self.is_shared or (storing in _OF_THE_REQUEST and storing is not Storing.STORE):
@@ -259,6 +278,7 @@ class Fill:
     async def _copy(self, response: OriginResponse, filling: Filling) -> None:
         """Read the body into the store and to the readers; what no longer fits goes to the readers alone."""
         storing: Filling | None = filling
+        self._service.flights.begins_storing(self._found.key, self)
         try:
             await asyncio.sleep(0)  # whoever waits begins to read before a byte can be let go
             while data := await response.read():
@@ -280,6 +300,7 @@ class Fill:
         finally:
             if storing is not None:
                 storing.abort()
+            self._service.flights.ends_storing(self._found.key, self)
             response.close()
 
 
@@ -288,13 +309,25 @@ class Flights:
 
     def __init__(self) -> None:
         self._fills: dict[bytes, Fill] = {}
+        self._storing: dict[bytes, Fill] = {}
+        """The last to begin, where several do so under one key."""
 
     def find(self, service: Service, found: Found) -> Fill | None:
         """Return the fill under way for this key, unless an invalidation came after it began."""
-        fill = self._fills.get(found.key)
-        if fill is None or service.cache.is_covered(found.primary, fill.number):
-            return None
-        return fill
+        return _uncovered(service, found, self._fills.get(found.key))
+
+    def is_storing(self, service: Service, found: Found) -> bool:
+        """Whether some fill, joinable or not, stores for this key, and no invalidation came after it began."""
+        return _uncovered(service, found, self._storing.get(found.key)) is not None
+
+    def begins_storing(self, key: bytes, fill: Fill) -> None:
+        """`fill` has a body to store for `key`."""
+        self._storing[key] = fill
+
+    def ends_storing(self, key: bytes, fill: Fill) -> None:
+        """`fill` has stored it, or not."""
+        if self._storing.get(key) is fill:
+            del self._storing[key]
 
     def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
         """Start a fill that others may join, here by `find` and in other workers by `claim`."""
@@ -305,3 +338,7 @@ class Flights:
     def _ended(self, key: bytes, fill: Fill) -> None:
         if self._fills.get(key) is fill:
             del self._fills[key]
+
+
+def _uncovered(service: Service, found: Found, fill: Fill | None) -> Fill | None:
+    return None if fill is None or service.cache.is_covered(found.primary, fill.number) else fill

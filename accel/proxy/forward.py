@@ -24,6 +24,7 @@ from accel.proxy.cache import Found
 from accel.proxy.fill import Ending, Fill
 from accel.proxy.origin_view import hops_left, origin_request
 from accel.proxy.outcome import Outcome
+from accel.proxy.patience import deadline, wait_until
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from accel.proxy.service import Service
 
 _COLLAPSED, _VALIDATED, _REFRESHES = index("collapsed"), index("hits_validated"), index("refreshes")
+_GAVE_UP = index("waits_given_up")
 
 
 class Next(Enum):
@@ -38,7 +40,7 @@ class Next(Enum):
 
     NOTHING = "it is answered"
     AGAIN = "look again: what came was not for this request, or did not come"
-    ALONE = "fetch for itself: what comes cannot be shared"
+    ALONE = "fetch for itself: what comes cannot be shared, or does not come in time"
 
 
 async def passed(exchange: Exchange, reason: Forward) -> None:
@@ -78,12 +80,13 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
     if request.method != b"GET" or found.is_marked or is_unshared:
         await _miss_alone(exchange, found, reason)
         return
+    until = deadline(service.cache.evidence.prospect(found), service.caching.coalesce_wait_s)
     for may_fail in (True, False):
         fill = None if reason is Forward.REQUEST else service.flights.find(service, found)
         if fill is not None:
-            next_step = await _answered(exchange, found, fill, False, may_fail, reason)
+            next_step = await _followed(exchange, found, fill, may_fail, reason, until)
         else:
-            next_step = await _led(exchange, found, reason)
+            next_step = await _led(exchange, found, reason, until)
         match next_step:
             case Next.NOTHING:
                 return
@@ -94,12 +97,26 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
     await _miss_alone(exchange, found, reason)
 
 
-async def _led(exchange: Exchange, found: Found, reason: Forward) -> Next:
+async def _followed(
+    exchange: Exchange, found: Found, fill: Fill, may_fail: bool, reason: Forward, until: float | None
+) -> Next:
+    """Answer from another request's fill, unless its head does not come `until` then."""
+    await wait_until(until, fill.head())
+    if fill.has_head:
+        return await _answered(exchange, found, fill, False, may_fail, reason)
+    exchange.service.counters[_GAVE_UP] += 1
+    return Next.ALONE
+
+
+async def _led(exchange: Exchange, found: Found, reason: Forward, until: float | None) -> Next:
     """Fetch for this worker, unless another one does: then wait for that, and look what came of it."""
     request, service = exchange.request, exchange.service
     claim = None if reason is Forward.REQUEST else service.claim(found.key)
     if claim is not None and not claim.leads:
-        await claim.wait()
+        await wait_until(until, claim.wait())
+        if claim.stands:
+            service.counters[_GAVE_UP] += 1
+            return Next.ALONE
         return _answered_from_store(exchange, service.cache.find(request, service.now()), reason)
     key, found = found.key, service.cache.find(request, service.now())
     # Since this request looked first, somebody may have stored the answer, or found that it cannot be stored.

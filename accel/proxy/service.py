@@ -46,6 +46,11 @@ class Claim(Protocol):
     leads: bool
     """Whether this worker fetches; then it must `release`."""
 
+    @property
+    def stands(self) -> bool:
+        """Whether the fetch goes on."""
+        ...
+
     def release(self) -> None:
         """What came is stored, or is known not to come: everybody looks again. Idempotent."""
         ...

@@ -56,6 +56,11 @@ class Claim:
         self.leads = leads
         """Whether this process fetches; then it must `release`."""
 
+    @property
+    def stands(self) -> bool:
+        """Whether the fetch goes on."""
+        return self._flights.stands(self._place, self._claim)
+
     def release(self) -> None:
         """What came is stored, or is known not to come: everybody looks again. Idempotent."""
         self._flights.released(self._place, self._claim)
@@ -88,6 +93,10 @@ class SharedFlights:
         if row != self._row:
             return Claim(self, place, claim, leads=False)
         return Claim(self, place, claim, leads=True) if claimed_turn == turn & 0xFF_FFFF else None
+
+    def stands(self, place: int, claim: int) -> bool:
+        """Whether a claim has not ended."""
+        return bool(self._table.stands(place, claim))
 
     def released(self, place: int, claim: int) -> None:
         """End a claim of ours and ring at everybody who waits for it."""

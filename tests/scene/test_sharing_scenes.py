@@ -49,7 +49,7 @@ def test_a_purge_counts_the_variants_that_any_worker_stored(start_accel: StartAc
 
 def test_many_clients_of_all_workers_are_one_fetch_of_a_cold_page(start_accel: StartAccel, fault: FaultOrigin) -> None:
     fault.on("/cold", gated(reply(b"cold", MINUTE)))
-    accel = start_accel([fault.backend])
+    accel = start_accel([fault.backend], "--coalesce-wait", "none")
 
     with several_clients(accel, 200) as clients:
         begin_all(clients, "/cold")
@@ -81,7 +81,7 @@ def test_an_answer_that_cannot_be_shared_keeps_nobody_waiting(start_accel: Start
 
 def test_a_killed_leader_leaves_its_fetch_to_one_of_the_others(start_accel: StartAccel, fault: FaultOrigin) -> None:
     fault.on("/cold", gated(reply(b"cold", MINUTE)))
-    accel = start_accel([fault.backend])
+    accel = start_accel([fault.backend], "--coalesce-wait", "none")
 
     with clients_of_every_worker(accel) as clients:
         leader = clients[0]

@@ -161,6 +161,10 @@ class Scene:
         self._all: list[Client] = []
         self._tasks_before = asyncio.all_tasks()
 
+    def hold_clock(self) -> None:
+        """Let the loop's own timers go by the time that the test turns: they fire in `after`."""
+        asyncio.get_running_loop().time = lambda: self.mono  # type: ignore[method-assign]
+
     def client(self, peer: str = "127.0.0.1") -> Client:
         """Connect a client."""
         client = Client(self.clients, peer)

@@ -1,0 +1,126 @@
+"""How long a request waits for another's fetch of the same page before it fetches for itself.
+
+Waiting pays if what comes can be shared: then one fetch answers all. If it turns out to be the leader's alone, the
+wait was lost: a page that takes 1 s takes its followers 2 s. Which of the two it will be is known only with the
+leader's head, so what came before decides:
+
+| known of what will come | a follower waits |
+|---|---|
+| SHARED: the page is stored though stale, or was storable, or its kin were | as long as the leader's fetch lives |
+| OWN: its kin were not storable | not at all |
+| UNKNOWN: nothing, or now the one and now the other | `--coalesce-wait`, once, however many fetches it follows |
+
+Whoever has waited in vain fetches for itself, at once: all of them together, none behind another. (A key's own
+hit-for-miss mark is stronger than all this: under it nobody follows anybody.)
+
+A page's kin are those of its directory, or, where it has a query, those that differ in the query alone. One answer
+says little of them (a stored style sheet lies beside an account page), so it takes `_SURE` pages in a row of which the
+same was learned. In doubt both sides are served: a page that comes within the wait is one fetch, a slow one that may
+not be stored costs its followers the wait and no second round.
+
+Who could lie? A client chooses the pages that it asks for, never what is learned of them: of an answer only that
+counts which any client would get (`Fill._says_something_lasting`), of kin only a success, since whoever makes up
+names gets 404s. Whoever walks through pages that are not storable makes their kin OWN until one is stored: then a herd
+on a page that this worker has never seen stored is not gathered, as if there were no coalescing; pages that it has
+seen keep their own evidence. Whoever makes kin SHARED costs the followers of a page that cannot be stored a second
+round, once: its mark stands from then on, and what was learned of the page itself goes before its kin.
+
+After a purge of a slow hot page the evidence is what keeps the herd together: every worker that ever served the page
+has it, because a stored response is noted when it is first decoded here, whoever fetched it.
+
+Owns what one worker remembers; nothing is shared, nothing outlives the process, and both tables are bounded. Wrong
+evidence costs a wait or a fetch, never a wrong answer. Cf. nginx's proxy_cache_lock_timeout, the wait without evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+if TYPE_CHECKING:
+    from accel.proxy.cache import Found
+
+_PAGES = 8192
+"""As many as have their heads decoded in a worker; some 250 bytes each."""
+_KIN = 1024
+_SURE = 3
+"""One page may be an exception, and the second its twin."""
+
+
+class Prospect(Enum):
+    """What is known of what a fetch will bring."""
+
+    SHARED = "it will be stored"
+    OWN = "it will be for its own request alone"
+    UNKNOWN = "either"
+
+
+class Evidence:
+    """What one worker has seen of which pages can be stored."""
+
+    __slots__ = ("_kin", "_pages")
+
+    def __init__(self, pages: int = _PAGES, kin: int = _KIN) -> None:
+        self._pages: LRUCache[int, bool] = LRUCache(pages)
+        """By a hash of the page's key: whether what came last was storable."""
+        self._kin: LRUCache[bytes, int] = LRUCache(kin)
+        """How many pages in a row were storable; below zero: not storable."""
+
+    def note(self, key: bytes, status: int, is_storable: bool) -> None:
+        """Learn from an answer; `key` is the page's primary key, or that of one of its variants."""
+        if status >= 500 and not is_storable:
+            return
+        page = _page(key)
+        if self._pages.get(hash(page)) is is_storable:
+            return
+        self._pages[hash(page)] = is_storable
+        if status < 400:
+            self._note_kin(_kin(page), is_storable)
+
+    def _note_kin(self, kin: bytes, is_storable: bool) -> None:
+        run = self._kin.get(kin, 0)
+        self._kin[kin] = max(run, 0) + 1 if is_storable else min(run, 0) - 1
+
+    def prospect(self, found: Found) -> Prospect:
+        """Return what a fetch for what was `found`, or was not, will bring."""
+        was_storable = self._pages.get(hash(found.primary))
+        if found.entry is not None or was_storable:
+            return Prospect.SHARED
+        run = 0 if was_storable is False else self._kin.get(_kin(found.primary), 0)
+        if abs(run) < _SURE:
+            return Prospect.UNKNOWN
+        return Prospect.SHARED if run > 0 else Prospect.OWN
+
+
+def deadline(prospect: Prospect, wait_s: float | None) -> float | None:
+    """Return until when, in the loop's time, a request waits for others; `wait_s` None: always for as long as it takes.
+
+    None: as long as it takes.
+    """
+    if prospect is Prospect.SHARED or wait_s is None:
+        return None
+    now = asyncio.get_running_loop().time()
+    return now if prospect is Prospect.OWN else now + wait_s
+
+
+async def wait_until(until: float | None, what: Awaitable[object]) -> None:
+    """Wait for `what`, at most until then: the caller looks whether it came."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            await what
+
+
+def _page(key: bytes) -> bytes:
+    """Return the primary key that a variant's begins with; a primary key is its own."""
+    return b"\0".join(key.split(b"\0", 2)[:2])
+
+
+def _kin(page: bytes) -> bytes:
+    """Return what a page shares with its kin."""
+    path, query, _ = page.partition(b"?")
+    return path if query else path[: path.rfind(b"/") + 1]
