@@ -14,6 +14,7 @@ from lark import Token
 from accel.policy import document, nodes
 from accel.policy.nodes import Place
 from accel.policy.problems import Problem
+from accel.policy.templates import as_input
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 _UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -25,8 +26,6 @@ _RATE = re.compile(r"(\d{1,9})/([smh])")
 _RANGE = re.compile(r"(\d{3})\.\.(\d{3})")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "$": "\\$"}
-_TWO_PARTS = frozenset({"cache"})
-"""Inputs whose part behind the dot belongs to the name."""
 
 
 class Literals:
@@ -98,12 +97,10 @@ class Literals:
 
     def input(self, token: Token) -> nodes.Input:
         """Return something to read: `path`, `cookie.name`, `header."odd name"`, `cache.age`."""
-        first, dot, rest = token.partition(".")
-        if first in _TWO_PARTS and dot:
-            return nodes.Input(str(token), "", self.place(token))
-        if dot and not rest.strip('"'):
-            self.problem(self.place(token), f"{str(token)!r} ends with a dot", f"write {first}.NAME")
-        return nodes.Input(str(first), rest.strip('"'), self.place(token))
+        read = as_input(str(token), self.place(token))
+        if token.endswith((".", '.""')):
+            self.problem(read.place, f"{str(token)!r} ends with a dot", f"write {read.name}.NAME")
+        return read
 
     def member(self, token: Token) -> nodes.Member:
         """Return what may stand behind a comparison, by its form."""
