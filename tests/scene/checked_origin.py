@@ -1,0 +1,114 @@
+"""An origin whose every body follows from its URL and Accept-Language, so that any client can check every byte.
+
+    python tests/scene/checked_origin.py PORT
+
+`/item/N` has 100 B to 4 MiB, most of it little; every third varies by Accept-Language, every fifth comes in chunks, all
+may be stored for a while. `/asked` says how many items were asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import sys
+from pathlib import Path
+
+import httptools
+import uvloop
+from children import Child, answers, eventually, free_ports
+
+LANGUAGES = ("de", "en", "fr")
+FRESH_S = (3, 30, 300)
+"""How long items may be stored, by their number."""
+SIZES = ((70, 100, 4_000), (25, 4_000, 100_000), (5, 100_000, 4 << 20))
+"""Weight, least and most bytes."""
+PATTERN = random.Random(4).randbytes(5 << 20)
+
+
+def varies(item: int) -> bool:
+    """Whether the answer depends on Accept-Language."""
+    return item % 3 == 0
+
+
+@functools.cache
+def size_of(item: int) -> int:
+    """Return an item's length in bytes."""
+    chance = random.Random(item)
+    [(_, least, most)] = chance.choices(SIZES, [weight for weight, _, _ in SIZES])
+    return int(least * (most / least) ** chance.random())
+
+
+def body_of(item: int, language: str) -> bytes:
+    """Return the only right body."""
+    stamp = b"item %d in %s\n" % (item, language.encode() if varies(item) else b"any")
+    start = item * 7919 % 500_000
+    return stamp + PATTERN[start : start + size_of(item)]
+
+
+class Talk(asyncio.Protocol):
+    """One connection from accel."""
+
+    asked = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._language, self._target = "", b""
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._target = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"accept-language":
+            self._language = value.decode()
+
+    def on_message_complete(self) -> None:
+        if self._target == b"/asked":
+            self._answer(b"%d" % Talk.asked, "Cache-Control: no-store", False)
+        elif self._target == b"/warm":
+            self._answer(b"warm", "Cache-Control: no-store", False)
+        else:
+            Talk.asked += 1
+            item = int(self._target.rpartition(b"/")[2])
+            lines = f"Cache-Control: max-age={FRESH_S[item % len(FRESH_S)]}"
+            lines += "\r\nVary: Accept-Language" if varies(item) else ""
+            self._answer(body_of(item, self._language), lines, item % 5 == 0)
+
+    def _answer(self, body: bytes, lines: str, is_chunked: bool) -> None:
+        framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {len(body)}"
+        if is_chunked:
+            parts = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+        self._transport.write(f"HTTP/1.1 200 OK\r\n{lines}\r\n{framing}\r\n\r\n".encode() + body)  # type: ignore[attr-defined]
+
+
+class CheckedOrigin:
+    """The origin as a process."""
+
+    def __init__(self, directory: Path) -> None:
+        [self.port] = free_ports(1)
+        self.child = Child([sys.executable, __file__, str(self.port)], directory / "checked-origin.log")
+        eventually("the checked origin", lambda: answers(self.port))
+
+    @property
+    def backend(self) -> str:
+        """The address for `--backend`."""
+        return f"127.0.0.1:{self.port}"
+
+    def end(self) -> None:
+        """End it."""
+        self.child.end()
+
+
+async def serve(port: int) -> None:
+    """Serve for ever."""
+    server = await asyncio.get_running_loop().create_server(Talk, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1])))

@@ -1,0 +1,51 @@
+"""Every byte of a load is compared while workers die and configurations change.
+
+The long runs are tests/bench/under_load.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from accel_process import StartAccel
+from checked_load import CheckedLoad
+from checked_origin import CheckedOrigin
+from under_fire import kill_workers, left_in_store, miscounted, reload_often
+
+pytestmark = pytest.mark.scene
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Iterator[CheckedOrigin]:
+    """Return an origin whose bodies can be checked."""
+    origin = CheckedOrigin(tmp_path)
+    yield origin
+    origin.end()
+
+
+def test_a_killed_worker_costs_its_own_exchanges_and_nothing_else(
+    start_accel: StartAccel, checked: CheckedOrigin
+) -> None:
+    accel = start_accel([checked.backend], "--memory", "32m", workers=3)
+
+    with CheckedLoad(accel.port) as load:
+        killing = kill_workers(accel, load, kills=5, period_s=0)
+        load.wait_more(200)
+
+    assert load.seen.wrong == []
+    assert {lost.client_port for lost in load.seen.lost} <= killing.in_flight
+    assert left_in_store(accel) == []
+    assert abs(miscounted(accel)) <= killing.kills
+
+
+def test_reloads_cost_no_exchange_and_no_wrong_byte(start_accel: StartAccel, checked: CheckedOrigin) -> None:
+    accel = start_accel([checked.backend], "--memory", "32m", workers=3)
+
+    with CheckedLoad(accel.port) as load:
+        reload_often(accel, load, times=10, answers_between=50)
+
+    assert (load.seen.wrong, load.seen.lost) == ([], [])
+    assert left_in_store(accel) == []
+    assert miscounted(accel) == 0

@@ -1,0 +1,93 @@
+"""What is done to accel while a checked load goes on: workers killed, configurations reloaded, programs replaced.
+
+Each function does it so many times and returns what it saw; the tests assert on that, tests/bench/under_load.py
+prints it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accel_process import OUTCOMES, Accel
+from checked_load import CheckedLoad
+from children import eventually
+
+REPLACED_S = 10.0
+
+
+@dataclass(slots=True)
+class Killing:
+    """What came of killing workers."""
+
+    kills: int = 0
+    in_flight: set[int] = field(default_factory=set)
+    """The clients' ports of every connection that a killed worker held: at most their exchanges are lost."""
+    replaced_s: list[float] = field(default_factory=list)
+    """From each death to as many accepting workers as before."""
+
+
+def client_ports(pid: int, port: int) -> set[int]:
+    """Return the client's port of each connection that a (stopped) process holds on its listening `port`."""
+    links = [link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()]
+    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
+        if inode in inodes and int(local[9:], 16) == port and int(remote[9:], 16):
+            found.add(int(remote[9:], 16))
+    return found
+
+
+def kill_workers(accel: Accel, load: CheckedLoad, kills: int, period_s: float, seed: int = 1) -> Killing:
+    """Kill a random worker each period, and wait for its replacement."""
+    chance, found, count = random.Random(seed), Killing(), len(accel.accepting_pids())
+    for _ in range(kills):
+        began = time.monotonic()
+        victim = chance.choice(accel.accepting_pids())
+        os.kill(victim, signal.SIGSTOP)  # so that what it holds now is what dies with it
+        found.in_flight |= client_ports(victim, accel.port)
+        os.kill(victim, signal.SIGKILL)
+        found.kills += 1
+        found.replaced_s.append(seconds_to_replace(accel, victim, count))
+        load.wait_more(100)
+        time.sleep(max(0.0, began + period_s - time.monotonic()))
+    return found
+
+
+def seconds_to_replace(accel: Accel, victim: int, count: int) -> float:
+    """Return how long it takes until `count` workers accept without the victim, which has just been killed."""
+    killed = time.monotonic()
+    eventually("a replacement", lambda: is_replaced(accel, victim, count), REPLACED_S)
+    return time.monotonic() - killed
+
+
+def is_replaced(accel: Accel, victim: int, count: int) -> bool:
+    """Whether so many workers accept, none of them the victim."""
+    pids = accel.accepting_pids()
+    return victim not in pids and len(pids) == count
+
+
+def reload_often(accel: Accel, load: CheckedLoad, times: int, answers_between: int) -> None:
+    """HUP so many times, each when the one before has been obeyed and so many answers came."""
+    for _ in range(times):
+        generation = accel.admin("GET", "/facts")["generation"]
+        accel.send(signal.SIGHUP)
+        accel.child.wait_for(f" reloaded generation={generation + 1}")
+        load.wait_more(answers_between)
+
+
+def miscounted(accel: Accel) -> int:
+    """Return by how much the outcomes do not add up to the requests."""
+    counted = accel.admin("GET", "/stat")
+    return int(counted["requests"]) - sum(int(counted[name]) for name in OUTCOMES)
+
+
+def left_in_store(accel: Accel) -> list[str]:
+    """Return what is wrong with the store when nobody asks any more: faults, and pins after a moment."""
+    eventually("no pins", lambda: accel.admin("GET", "/store")["pins"] == 0)
+    return list(accel.admin("GET", "/store/check")["faults"])
