@@ -195,4 +195,6 @@ class Config:
     memory_bytes: int = 256 * 1024 * 1024
     """The store's bound over all workers together."""
     store_kind: StoreKind = StoreKind.AUTO
+    store_directory: str | None = None
+    """Where the shared store lies in a file, to be warm after a restart; None: in memory alone."""
     purge_from: tuple[Network, ...] = LOOPBACK

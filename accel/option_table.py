@@ -119,6 +119,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option("memory", "memory_bytes", MEMORY, "Bound of the store, all workers together.", "m"),
         Option("store-kind", "store_kind", values.one_of(StoreKind),
                "One store for all workers, or one each; auto: shared where the compiled part is built."),
+        Option("store", "store_directory", or_word("none", Kind("DIR", values.file_path)),
+               "Keep the shared store in a file of this directory: it is warm after a restart."),
         Option("max-stored-body", "caching.max_body_bytes", or_word("auto", SIZE),
                "Largest body stored; auto: an eighth of the store."),
         Option("heuristic", "caching.heuristic", FLAG,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accel.config import Address, BackendConfig, Config
+from accel.config import Address, BackendConfig, Config, StoreKind
 from accel.errors import ConfigError
 from accel.option_table import BY_NAME, Option
 from accel.server.listeners import admin_socket_path
@@ -160,6 +160,9 @@ def _check(config: Config, given: Mapping[str, Given]) -> None:
         raise ConfigError("--backend", None, "give at least one origin, such as --backend 127.0.0.1:8001")
     if not config.server.listen:
         raise ConfigError(given["listen"].where, "none", "accel must listen somewhere, such as :8080")
+    if config.store_directory is not None and config.store_kind is StoreKind.PRIVATE:
+        hint = "private stores lie in no file; leave one of --store and --store-kind private out"
+        raise ConfigError(given["store"].where, config.store_directory, hint)
     _refuse_loop(config)
     for name in ("user", "group"):
         if name in given and os.geteuid() != 0:

@@ -49,7 +49,7 @@ from accel.server.pool_health import PoolHealth
 from accel.server.privileges import ids, make_log
 from accel.server.reloading import with_kept
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
-from accel.server.stores import make_arena, make_flights, share
+from accel.server.stores import make_arena, make_flights, note_start, share
 from accel.server.worker import Birth
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ class Arbiter:
         ids(server.user, server.group)
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
-        self.arena = make_arena(self.config)
-        self._flights = make_flights(self.arena)
         is_ours = not listeners.are_passed(os.environ)
         self.sockets = listeners.bind(server)
         self.addresses = tuple(map(listeners.address_of, self.sockets))
         self._unix_paths = [address.path for address in self.addresses if address.path and is_ours]
         try:
+            self.arena = make_arena(self.config)
+            self._flights = make_flights(self.arena)
             self._admin = self._loop.run_until_complete(admin.serve(ArbiterControl(self), server.admin))
             self._prepare_log(self.config.log)
             self._write_pid_file()
@@ -366,6 +366,7 @@ class Arbiter:
             note("backend", address=backend.address, weight=backend.weight, balance=config.origin.balance.value)
         if self.arena is not None:
             note("memory", bytes=config.memory_bytes, store="shared")
+            note_start(self.arena)
         else:
             note("memory", bytes=config.memory_bytes, store="private", each_worker=share(self._workers_config()))
         for admin_address in self._admin.addresses if self._admin is not None else ():
@@ -373,6 +374,8 @@ class Arbiter:
 
     def _clean_up(self) -> None:
         self.crew.end()
+        if self.arena is not None:
+            self.arena.leave()
         self._close_sockets()
         for path in self._unix_paths:
             listeners.unlink(path)  # only now: while workers lived, somebody answered there

@@ -1,4 +1,4 @@
-"""Who listens where: reads /proc to say which process holds an address that we wanted. Only for messages."""
+"""Who has what: reads /proc to say which process holds an address or a file that we wanted. Only for messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ _LISTEN = "0A"
 
 def holder(address: Address) -> str:
     """Return `nginx (process 812)`, or words for a process that this user may not look at."""
-    inodes = set(_unix_inodes(address.path) if address.path else _tcp_inodes(address.port))
+    inodes = _unix_inodes(address.path) if address.path else _tcp_inodes(address.port)
+    return _holder_of({f"socket:[{inode}]" for inode in inodes})
+
+
+def holder_of_file(path: Path) -> str:
+    """Return who has a file open, in the same words."""
+    return _holder_of({str(path.resolve())})
+
+
+def _holder_of(targets: set[str]) -> str:
     for process in Path("/proc").glob("[0-9]*"):
-        if _holds(process, inodes):
+        if _holds(process, targets):
             return f"{_name(process)} (process {process.name})"
     return "another process"
 
@@ -38,10 +47,10 @@ def _rows(table: str) -> list[list[str]]:
         return []
 
 
-def _holds(process: Path, inodes: set[str]) -> bool:
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+def _holds(process: Path, targets: set[str]) -> bool:
+    """Whether a descriptor of the process is one of these, as /proc/PID/fd shows them (proc(5))."""
     try:
-        return any(str(fd.readlink()) in wanted for fd in (process / "fd").iterdir())
+        return any(str(fd.readlink()) in targets for fd in (process / "fd").iterdir())
     except OSError:
         return False
 

@@ -12,39 +12,66 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from accel.config import Config, StoreKind
 from accel.errors import StartError
 from accel.proxy.service import Coalescer
+from accel.server import holders
+from accel.server.journal import note
 from accel.server.scoreboard import WORKER_ROWS
 from accel.store.private import PrivateStore
 from accel.store.store import Store
 
 if TYPE_CHECKING:
     from accel.store.flights import FlightArena
-    from accel.store.shared import SharedArena
+    from accel.store.shared import SharedArena, SharedStore
 
-_MOST_WRITER_BYTES = 16 * 1024 * 1024
-_WRITERS_PART = 16
-"""All writers together hold at most this part of the memory."""
+_WRITERS_PART, _MOST_WRITERS_BYTES = 16, 256 * 1024 * 1024
+"""The writers of all workers together hold at most this part of the memory, and no more than that."""
 
 
 def make_arena(config: Config) -> SharedArena | None:
     """Return the memory that all workers share, None for private stores.
 
-    Raises StartError if a shared store is demanded and was not built, or the machine has not as much memory to give.
+    Its size follows from `--memory` alone, so that a file fits however many workers there are next time. Raises
+    StartError if a shared store is demanded and was not built, or there is not as much memory to be had, or another
+    process has the file.
     """
     if config.store_kind is StoreKind.PRIVATE:
         return None
     try:
+        from accel.store.backing import InUse
         from accel.store.shared import SharedArena
     except ImportError as error:
-        if config.store_kind is StoreKind.AUTO:
+        if config.store_kind is StoreKind.AUTO and config.store_directory is None:
             return None
-        mend = "install accel where there is a C compiler, or use --store-kind private"
-        raise StartError(f"--store-kind shared: the compiled part is missing ({error}); {mend}") from error
-    return SharedArena(config.memory_bytes - config.server.workers * _writer_bytes(config), WORKER_ROWS)
+        mend = "install accel where there is a C compiler, or leave out --store and use --store-kind private"
+        raise StartError(f"no shared store: the compiled part is missing ({error}); {mend}") from error
+    path = store_path(config)
+    try:
+        return SharedArena(config.memory_bytes - _writers_bytes(config), WORKER_ROWS, path=path)
+    except InUse as error:
+        assert path is not None
+        mend = "stop that, or give this accel another --name"
+        raise StartError(f"--store: {path} is in use by {holders.holder_of_file(path)}; {mend}") from error
+
+
+def store_path(config: Config) -> Path | None:
+    """Return the file that the shared store lies in, None without `--store`."""
+    if config.store_directory is None:
+        return None
+    return Path(config.store_directory) / f"accel-{config.server.name}.store"
+
+
+def note_start(arena: SharedArena) -> None:
+    """Say what a file held, if there is one."""
+    if arena.revived is not None:
+        found = arena.revived
+        note("store-warm", records=found.records, dropped=found.dropped, seconds=round(found.seconds, 3))
+    elif arena.cold_why:
+        note("store-cold", why=arena.cold_why)
 
 
 def make_flights(arena: SharedArena | None) -> FlightArena | None:
@@ -76,14 +103,20 @@ def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Ca
 
 
 def resize_store(store: Store, config: Config) -> None:
-    """Follow the number of workers: a private store has its part of the memory, the shared one is all of it."""
+    """Follow the number of workers: each has its part of the memory, or of what all writers may hold of it."""
     if isinstance(store, PrivateStore):
         store.resize(share(config))
+    else:
+        cast("SharedStore", store).writer_bytes = _writer_bytes(config)
+
+
+def _writers_bytes(config: Config) -> int:
+    """Return what all writers may hold outside the arena, in bytes: part of `--memory` as the arena is."""
+    return min(config.memory_bytes // _WRITERS_PART, _MOST_WRITERS_BYTES)
 
 
 def _writer_bytes(config: Config) -> int:
-    """Return what a worker's writers may hold outside the arena, in bytes: part of `--memory` as the arena is."""
-    return min(_MOST_WRITER_BYTES, config.memory_bytes // (_WRITERS_PART * config.server.workers))
+    return _writers_bytes(config) // config.server.workers
 
 
 async def checked(arena: SharedArena) -> dict[str, object]:

@@ -123,6 +123,7 @@ def test_what_kubernetes_sets_for_a_service_called_accel_is_left_alone() -> None
         ({"backend": ("h:1-3", "h:2*4")}, {}, "--backend: 'h:2'", "there twice"),
         (BACKEND | {"listen": ("none",)}, {}, "--listen", "must listen somewhere"),
         (BACKEND | {"listen": (":8001",)}, {}, "--backend: '127.0.0.1:8001'", "itself listens there"),
+        (BACKEND | {"store": "/d", "store-kind": "private"}, {}, "--store: '/d'", "private stores lie in no file"),
         (BACKEND | {"config": "/nowhere.toml"}, {}, "--config: '/nowhere.toml'", "No such file"),
         (BACKEND, {"ACCEL_CONFIG": "/etc"}, "ACCEL_CONFIG: '/etc'", "Is a directory"),
     ],

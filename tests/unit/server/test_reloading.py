@@ -14,9 +14,10 @@ def test_what_processes_were_made_with_stays_and_is_named() -> None:
         caching=CachingOptions(max_body_bytes=10, heuristic=True),
         memory_bytes=1 << 30,
         store_kind=StoreKind.PRIVATE,
+        store_directory="/other",
     )
     config, waiting = with_kept(Config(), new)
-    assert waiting == ["name", "pid", "memory", "store-kind", "max-stored-body"]
+    assert waiting == ["name", "pid", "memory", "store-kind", "store", "max-stored-body"]
     assert config == Config(server=ServerOptions(worker_timeout_s=9.0), caching=CachingOptions(heuristic=True))
 
 
