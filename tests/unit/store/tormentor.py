@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torture_ledger import STAMP_BYTES, Ledger, Scale, Verb
+from torture_ledger import STAMP_BYTES, TAGS, Ledger, Scale, Verb
 
 from accel.store.flights import Claim, FlightArena, SharedFlights
 from accel.store.shared import SharedArena, SharedStore
@@ -28,6 +28,8 @@ assert STAMP.size == STAMP_BYTES
 PATTERN = random.Random(3).randbytes(9 << 20)
 LENGTHS = ((80, 100, 4_000), (15, 4_000, 60_000), (4, 60_000, 1_000_000), (1, 1_000_000, 8 << 20))
 """Weight, least and most bytes of a body."""
+SIDES = (0, 1)
+"""The processes are those of two programs on one arena, as during an upgrade."""
 WRITERS, LEADS, FOLLOWERS, HELD = 3, 2, 8, 6
 """Of each at most so many at once in a process."""
 BEAT_OPERATIONS = 50
@@ -54,8 +56,8 @@ def version_of(record: Record, key: int) -> int:
 class Draft:
     """A long body under way."""
 
-    def __init__(self, key: int, version: int, body: bytes, writer: Writer) -> None:
-        self.key, self.version, self.body, self.writer = key, version, body, writer
+    def __init__(self, key: int, version: int, meta: bytes, body: bytes, writer: Writer) -> None:
+        self.key, self.version, self.meta, self.body, self.writer = key, version, meta, body, writer
         self.at = 0
 
 
@@ -65,8 +67,9 @@ class Tormentor:
     def __init__(
         self, arena: SharedArena, flights: SharedFlights, row: int, seed: int, scale: Scale, ledger: Ledger
     ) -> None:
-        longest, self.flights = scale.longest_bytes, flights
-        self.store = SharedStore(arena, row, writer_bytes=scale.writer_bytes)
+        longest, self.flights, self.numbers = scale.longest_bytes, flights, arena.numbers
+        self.store = SharedStore(arena, row // len(SIDES), writer_bytes=scale.writer_bytes)
+        self.cells = [(self.numbers.cell(b"t%d" % tag),) for tag in range(TAGS)]
         self.row, self.scale, self.ledger, self.random = row, scale, ledger, random.Random(seed)
         self.bands = [(weight, least, min(most, longest)) for weight, least, most in LENGTHS if least < longest]
         self.written: dict[int, int] = {}
@@ -78,7 +81,7 @@ class Tormentor:
         self.tasks, self.following = asyncio.TaskGroup(), 0
         weighed: dict[Callable[[int], object], int] = {
             self.get: 45, self.put: 12, self.begin: 2, self.go_on: 12, self.freshen: 6, self.remove: 6, self.hold: 6,
-            self.claim: 3, self.land: 3,
+            self.claim: 3, self.land: 3, self.cover: 1,
         }  # fmt: skip
         self.steps = [step for step, weight in weighed.items() for _ in range(weight)]
 
@@ -102,22 +105,42 @@ class Tormentor:
         return content(key, version, int(least * (most / least) ** self.random.random()))
 
     def get(self, key: int) -> Record | None:
+        covered_at_ns = self.ledger.covered_at_ns(key % TAGS)
         with self.counted(Verb.GET):
             record = self.store.get(b"%d" % key)
         if record is None:
             return None
         version = version_of(record, key)
+        assert version >= covered_at_ns or self.is_covered(record, key), "older than an invalidation of its tag"
         if key >= SHARED_KEYS:
             assert version >= self.read.get(key, 0), "went back to older content"
             assert version == self.written.get(key, version), "not what was put last"
             self.read[key] = version
         return record
 
+    def is_covered(self, record: Record, key: int) -> bool:
+        """Whether a record's tag was invalidated, hard or soft, since the number that was noted for it."""
+        cells, number = self.cells[key % TAGS], int(record.meta.split(b" ")[1])
+        return max(self.numbers.hard(cells), self.numbers.soft(cells)) > number
+
+    def cover(self, key: int) -> None:
+        """Invalidate a tag."""
+        began_ns = time.monotonic_ns()
+        with self.counted(Verb.COVER):
+            self.numbers.invalidate(self.cells[key % TAGS], soft=key % 2 == 0)
+        self.ledger.cover(self.row, key % TAGS, began_ns)
+
+    def version(self) -> tuple[int, bytes]:
+        """Return a version and its meta; the number is noted first, as by a fetch before it is sent."""
+        number = self.numbers.sequence()
+        version = time.monotonic_ns()
+        return version, b"%d %d" % (version, number)
+
     def put(self, key: int) -> None:
-        key, version = self.own(key), time.monotonic_ns()
+        key, (version, meta) = self.own(key), self.version()
         if self.is_drafted(key):
             return
-        body, meta = self.body(key, version), b"%d" % version
+        body = self.body(key, version)
         with self.counted(Verb.PUT):
             record = self.store.put(b"%d" % key, meta, body)
         self.wrote(key, version, record)
@@ -132,13 +155,13 @@ class Tormentor:
             self.written[key] = version
 
     def begin(self, key: int) -> None:
-        key, version = self.own(key), time.monotonic_ns()
+        key, (version, meta) = self.own(key), self.version()
         if len(self.drafts) == WRITERS or self.is_drafted(key):
             return
         body = self.body(key, version)
         writer = self.store.create(b"%d" % key, self.random.choice([None, len(body)]))
         assert writer is not None, "too long to begin"
-        self.drafts.append(Draft(key, version, body, writer))
+        self.drafts.append(Draft(key, version, meta, body, writer))
 
     def go_on(self, _: int) -> None:
         """Append to a body under way, or end it; now and then it is given up."""
@@ -157,7 +180,7 @@ class Tormentor:
             draft.writer.abort()
         else:
             with self.counted(Verb.COMMIT):
-                record = draft.writer.commit(b"%d" % draft.version)
+                record = draft.writer.commit(draft.meta)
             self.wrote(draft.key, draft.version, record)
         self.drafts.remove(draft)
         assert self.store.buffered_bytes <= self.scale.writer_bytes
@@ -169,7 +192,7 @@ class Tormentor:
             return
         version = version_of(record, key)
         with self.counted(Verb.FRESHEN):
-            fresh = self.store.freshen(record, b"%d fresh" % version)
+            fresh = self.store.freshen(record, record.meta[:60] + b" fresh")
         assert fresh is None or version_of(fresh, key) == version
 
     def remove(self, key: int) -> None:

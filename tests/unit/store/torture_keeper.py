@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tormentor import BEAT_OPERATIONS, PATTERN, SHARED_KEYS, torment
+from tormentor import BEAT_OPERATIONS, PATTERN, SHARED_KEYS, SIDES, torment
 from torture_ledger import Ledger, Scale
 
 from accel.store import layout
@@ -49,6 +49,7 @@ class Keeper:
     def __init__(self, scale: Scale, seed: int = 1) -> None:
         self.scale, self.random, self.outcome = scale, random.Random(seed), Outcome()
         self.arena = SharedArena(scale.arena_bytes, scale.processes, scale.segment_bytes)
+        self.successor = SharedArena.adopt(self.arena.fd, scale.arena_bytes, scale.processes, 1, scale.segment_bytes)
         self.flights = FlightArena(scale.processes)
         self.ledger = Ledger(scale.processes)
         self.stopped: dict[int, list[int]] = {}
@@ -63,11 +64,18 @@ class Keeper:
         if pid:
             return pid
         try:
-            asyncio.run(torment(self.arena, self.flights, row, seed, self.scale, self.ledger, arbiter_pid))
+            asyncio.run(torment(self._arena_of(row), self.flights, row, seed, self.scale, self.ledger, arbiter_pid))
             os._exit(0)
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
             os._exit(1)
+
+    def _arena_of(self, row: int) -> SharedArena:
+        return (self.arena, self.successor)[row % len(SIDES)]
+
+    def _forget(self, row: int) -> None:
+        self.flights.forget_worker(row)
+        self._arena_of(row).forget_worker(row // len(SIDES))
 
     @property
     def operations(self) -> int:
@@ -93,8 +101,7 @@ class Keeper:
         _, status = os.waitpid(self.pids[row], 0)
         assert os.WIFSIGNALED(status), f"process {row} found something wrong"
         self.stopped.pop(row, None)
-        self.flights.forget_worker(row)
-        self.arena.forget_worker(row)
+        self._forget(row)
         self.pids[row] = self._start(row)
         self.outcome.kills += 1
 
@@ -133,9 +140,9 @@ class Keeper:
         for row, pid in enumerate(self.pids):
             _, status = os.waitpid(pid, 0)
             assert status == 0, f"process {row} found something wrong"
-            self.flights.forget_worker(row)
-            self.arena.forget_worker(row)
+            self._forget(row)
         self.pids.clear()
+        self.arena.forget_other_side()
         self._look()
         figures = self.arena.stat()
         self.outcome.leaks += [f"{figures[name]} {name}" for name in ("pins", "open", "claimed") if figures[name]]

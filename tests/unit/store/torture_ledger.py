@@ -11,6 +11,7 @@ from enum import IntEnum
 
 STAMP_BYTES = 24
 """Every body begins with so much that says which it is."""
+TAGS = 12
 
 
 class Verb(IntEnum):
@@ -23,6 +24,7 @@ class Verb(IntEnum):
     FRESHEN = 4  # other meta, the same body
     REMOVE = 5  # a purge of one key
     CLAIM = 6  # lead or follow a fetch
+    COVER = 7  # an invalidation of a tag, by its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ class Scale:
 
 
 class Ledger:
-    """Operations by process and verb, with the dearest of each in CPU time; survives whoever writes it."""
+    """Operations by process and verb, the dearest of each in CPU time, and which tags were covered when."""
 
     def __init__(self, processes: int) -> None:
-        self._words = memoryview(mmap.mmap(-1, (1 + processes * 2 * len(Verb)) * 8)).cast("Q")
+        self._stride = 2 * len(Verb) + TAGS
+        self._words = memoryview(mmap.mmap(-1, (1 + processes * self._stride) * 8)).cast("Q")
         self._processes = processes
 
     def end(self) -> None:
@@ -63,20 +66,29 @@ class Ledger:
 
     def note(self, row: int, verb: Verb, cpu_ns: int) -> None:
         """Count one operation of a process."""
-        at = 1 + (row * len(Verb) + verb) * 2
+        at = 1 + row * self._stride + verb * 2
         self._words[at] += 1
         self._words[at + 1] = max(self._words[at + 1], cpu_ns)
 
     def operations(self, row: int) -> int:
         """Return how many operations a process, with its predecessors, has done."""
-        first = 1 + row * len(Verb) * 2
+        first = 1 + row * self._stride
         return sum(self._words[first : first + len(Verb) * 2 : 2])
+
+    def cover(self, row: int, tag: int, at_ns: int) -> None:
+        """Note that an invalidation by a process, begun at `at_ns`, is done."""
+        self._words[1 + row * self._stride + 2 * len(Verb) + tag] = at_ns
+
+    def covered_at_ns(self, tag: int) -> int:
+        """Return when the last invalidation of a tag that is done was begun: nothing older may be used."""
+        places = range(1 + 2 * len(Verb) + tag, len(self._words), self._stride)
+        return max(self._words[place] for place in places)
 
     def figures(self) -> dict[Verb, tuple[int, float]]:
         """Return count and greatest CPU time, in ms, by verb."""
         found = {}
         for verb in Verb:
-            places = [1 + (row * len(Verb) + verb) * 2 for row in range(self._processes)]
+            places = [1 + row * self._stride + verb * 2 for row in range(self._processes)]
             found[verb] = (
                 sum(self._words[at] for at in places),
                 max(self._words[at + 1] for at in places) / 1e6,
