@@ -1,6 +1,6 @@
 """What clients lose while workers are killed, configurations reloaded: figures of a load that compares every byte.
 
-    python tests/bench/under_load.py kill [--seconds 60] [--workers 4] [--clients 32] [--memory 64m]
+    python tests/bench/under_load.py kill [--times 60] [--workers 4] [--clients 32]
     python tests/bench/under_load.py reload [--times 100]
 
 The clients, the origin and what is done to accel are those of the scenes (tests/scene/test_checked_load_scenes.py):
@@ -10,102 +10,112 @@ bodies of 100 B to 4 MiB, a third of them with Vary. Ends with 1 when something 
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.request import urlopen
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scene"))
 
 from accel_process import Accel
-from checked_load import CheckedLoad
-from checked_origin import CheckedOrigin
-from under_fire import kill_workers, left_in_store, miscounted, reload_often
+from checked_load import ITEMS, CheckedLoad, Seen, warm_all
+from checked_origin import FRESH_S, CheckedOrigin
+from under_fire import kill_workers, left_in_store, miscounted, reload_often, wrongly_lost
 
 WARM_S = 10.0
+Result = TypeVar("Result")
 
 
 class Bench:
     """accel before a checked origin, under a checked load."""
 
-    def __init__(self, stack: ExitStack, chosen: argparse.Namespace) -> None:
+    def __init__(self, stack: ExitStack, chosen: argparse.Namespace, fresh_s: Sequence[int], memory: str) -> None:
+        self.chosen = chosen
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        self.origin = CheckedOrigin(directory)
+        self.origin = CheckedOrigin(directory, fresh_s)
         stack.callback(self.origin.end)
-        self.accel = Accel(directory, [self.origin.backend], "--memory", chosen.memory, workers=chosen.workers)
+        self.accel = Accel(directory, [self.origin.backend], "--memory", memory, workers=chosen.workers)
         stack.callback(self.accel.end)
         self.accel.wait_ready()
         self.load = CheckedLoad(self.accel.port, chosen.clients)
 
-    def hit_ratio_over(self, seconds: float) -> float:
-        """Return the hit ratio of some seconds, after as many to warm up."""
-        time.sleep(seconds)
-        answers, hits = self.load.seen.answers, self.load.seen.hits
-        time.sleep(seconds)
-        return self.load.seen.hit_ratio_since(answers, hits)
-
-    def show(self, before: float, during: float, took_s: float) -> None:
-        """Print what the clients saw."""
+    def show(self, what: str, since: Seen, took_s: float) -> None:
+        """Print what the clients saw since then."""
         seen = self.load.seen
-        print(f"{seen.answers:,} answers, {seen.body_bytes >> 20:,} MiB of bodies; {took_s:.1f} s of it under fire")
-        print(f"hit ratio before {100 * before:.2f} %, during {100 * during:.2f} %")
-        print(f"wrong {len(seen.wrong)}, lost {len(seen.lost)}, longest without any answer {seen.longest_gap_s:.3f} s")
-        for what in [*seen.wrong[:5], *{lost.why for lost in seen.lost}]:
-            print(f"  {what}")
+        answers, hits = seen.answers - since.answers, seen.hits - since.hits
+        print(
+            f"{what:8} {took_s:5.1f} s: {answers:,} answers, {(seen.body_bytes - since.body_bytes) >> 20:,} MiB,"
+            f" hits {100 * hits / max(1, answers):.2f} %, wrong {len(seen.wrong) - len(since.wrong)},"
+            f" lost {len(seen.lost) - len(since.lost)}, longest without any answer {seen.longest_gap_s:.3f} s"
+        )
+        for why in [*seen.wrong[:5], *{lost.why for lost in seen.lost}]:
+            print(f"  {why}")
+
+    def phase(self, what: str, work: Callable[[], Result]) -> Result:
+        """Do something under load and print what the clients saw meanwhile."""
+        since, began = copy.deepcopy(self.load.seen), time.monotonic()
+        self.load.seen.longest_gap_s = 0.0
+        result = work()
+        self.show(what, since, time.monotonic() - began)
+        return result
 
 
-def kill(bench: Bench, chosen: argparse.Namespace) -> bool:
-    """Kill a worker every second."""
-    before, seen = bench.hit_ratio_over(WARM_S), bench.load.seen
-    answers, hits, began = seen.answers, seen.hits, time.monotonic()
-    killing = kill_workers(bench.accel, bench.load, chosen.seconds, 1.0)
-    bench.show(before, seen.hit_ratio_since(answers, hits), time.monotonic() - began)
-    strangers = [lost for lost in seen.lost if lost.client_port not in killing.in_flight]
-    replaced = sorted(killing.replaced_s)
-    print(f"{killing.kills} killed, which held {len(killing.in_flight)} connections; lost on others: {len(strangers)}")
-    print(f"replaced after {statistics.median(replaced):.3f} s in the median, {replaced[-1]:.3f} s at most")
+def kill(bench: Bench) -> bool:
+    """Kill a worker every second; items come and go."""
+    chosen, load = bench.chosen, bench.load
+    with load:
+        bench.phase("warming", lambda: time.sleep(WARM_S))
+        bench.phase("before", lambda: time.sleep(WARM_S))
+        killing = bench.phase("killing", lambda: kill_workers(bench.accel, load, chosen.times, 1.0))
+    strangers, replaced = wrongly_lost(load, killing), sorted(killing.replaced_s)
+    print(
+        f"{killing.kills} killed, which held {killing.in_flight.total()} connections; lost on others:"
+        f" {strangers.total()}; replaced after {statistics.median(replaced):.3f} s in the median,"
+        f" {replaced[-1]:.3f} s at most"
+    )
     return not strangers and replaced[-1] < 1.0
 
 
-def reload(bench: Bench, chosen: argparse.Namespace) -> bool:
-    """HUP so many times."""
-    before, seen = bench.hit_ratio_over(WARM_S), bench.load.seen
-    answers, hits, began = seen.answers, seen.hits, time.monotonic()
-    reload_often(bench.accel, bench.load, chosen.times, 100)
-    bench.show(before, seen.hit_ratio_since(answers, hits), time.monotonic() - began)
-    print(f"{chosen.times} reloads; connections closed by accel: {seen.closed}")
-    return not seen.lost
+def reload(bench: Bench) -> bool:
+    """HUP so many times; everything is stored and stays so."""
+    warm_all(bench.accel.port, ITEMS)
+    fetched, load = bench.origin.asked, bench.load
+    with load:
+        bench.phase("before", lambda: time.sleep(WARM_S))
+        bench.phase("reloads", lambda: reload_often(bench.accel, load, bench.chosen.times, 100))
+    fetched = bench.origin.asked - fetched
+    print(f"{bench.chosen.times} reloads; fetched meanwhile {fetched}, connections closed {load.seen.closed}")
+    return not load.seen.lost and fetched == 0
 
 
-def ask_origin(origin: CheckedOrigin) -> int:
-    """Return how many items the origin was asked for."""
-    with urlopen(f"http://{origin.backend}/asked") as answer:
-        return int(answer.read())
-
-
-WAYS = {"kill": kill, "reload": reload}
+LASTING = ((3600,), "512m")
+WAYS = {"kill": (kill, 60, (FRESH_S, "64m")), "reload": (reload, 100, LASTING)}
+"""What is done, how often, how long items stay fresh, and --memory."""
 
 
 def main() -> None:
-    """Warm up, do it, look what is left."""
+    """Do it, then look what is left."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("way", choices=sorted(WAYS))
-    options.add_argument("--seconds", type=int, default=60)
-    options.add_argument("--times", type=int, default=100)
+    options.add_argument("--times", type=int, default=0)
     options.add_argument("--workers", type=int, default=4)
     options.add_argument("--clients", type=int, default=32)
-    options.add_argument("--memory", default="64m")
     chosen = options.parse_args()
+    work, times, setting = WAYS[chosen.way]
+    chosen.times = chosen.times or times
     with ExitStack() as stack:
-        bench = Bench(stack, chosen)
-        with bench.load:
-            is_good = WAYS[chosen.way](bench, chosen)
+        bench = Bench(stack, chosen, *setting)
+        is_good = work(bench)
         faults, missing = left_in_store(bench.accel), miscounted(bench.accel)
-        print(f"store check: {faults or 'sound'}, no pins; requests without an outcome: {missing}")
-        print(f"fetched from the origin: {ask_origin(bench.origin):,} items")
+        print(
+            f"store check: {faults or 'sound'}, no pins; requests without an outcome: {missing};"
+            f" fetched in all {bench.origin.asked:,}"
+        )
     sys.exit(0 if is_good and not faults and not bench.load.seen.wrong else 1)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import httptools
 import uvloop
-from checked_origin import LANGUAGES, body_of
+from checked_origin import LANGUAGES, body_of, varies
 from children import SOON_S, eventually
 from http_clients import HOST
 
@@ -100,6 +100,20 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionResetError(f"closed in an exchange: {error!r}"))
+
+
+def warm_all(port: int, items: int) -> None:
+    """Ask once for everything that a load with so many items may ask for."""
+
+    async def ask_all() -> None:
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+        for item in range(items):
+            for language in LANGUAGES if varies(item) else LANGUAGES[:1]:
+                await connection.ask(f"/item/{item}", language)
+                assert connection.body == body_of(item, language), connection.status
+        connection.close()
+
+    uvloop.run(ask_all())
 
 
 class CheckedLoad:

@@ -1,6 +1,6 @@
 """An origin whose every body follows from its URL and Accept-Language, so that any client can check every byte.
 
-    python tests/scene/checked_origin.py PORT
+    python tests/scene/checked_origin.py PORT [FRESH_S ...]
 
 `/item/N` has 100 B to 4 MiB, most of it little; every third varies by Accept-Language, every fifth comes in chunks, all
 may be stored for a while. `/asked` says how many items were asked for.
@@ -12,7 +12,9 @@ import asyncio
 import functools
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
 import httptools
 import uvloop
@@ -20,7 +22,7 @@ from children import Child, answers, eventually, free_ports
 
 LANGUAGES = ("de", "en", "fr")
 FRESH_S = (3, 30, 300)
-"""How long items may be stored, by their number."""
+"""How long items may be stored, by their number, unless the command says otherwise."""
 SIZES = ((70, 100, 4_000), (25, 4_000, 100_000), (5, 100_000, 4 << 20))
 """Weight, least and most bytes."""
 PATTERN = random.Random(4).randbytes(5 << 20)
@@ -50,6 +52,7 @@ class Talk(asyncio.Protocol):
     """One connection from accel."""
 
     asked = 0
+    fresh_s: Sequence[int] = FRESH_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -74,7 +77,7 @@ class Talk(asyncio.Protocol):
         else:
             Talk.asked += 1
             item = int(self._target.rpartition(b"/")[2])
-            lines = f"Cache-Control: max-age={FRESH_S[item % len(FRESH_S)]}"
+            lines = f"Cache-Control: max-age={Talk.fresh_s[item % len(Talk.fresh_s)]}"
             lines += "\r\nVary: Accept-Language" if varies(item) else ""
             self._answer(body_of(item, self._language), lines, item % 5 == 0)
 
@@ -89,15 +92,22 @@ class Talk(asyncio.Protocol):
 class CheckedOrigin:
     """The origin as a process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, fresh_s: Sequence[int] = FRESH_S) -> None:
         [self.port] = free_ports(1)
-        self.child = Child([sys.executable, __file__, str(self.port)], directory / "checked-origin.log")
+        command = [sys.executable, __file__, str(self.port), *map(str, fresh_s)]
+        self.child = Child(command, directory / "checked-origin.log")
         eventually("the checked origin", lambda: answers(self.port))
 
     @property
     def backend(self) -> str:
         """The address for `--backend`."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def asked(self) -> int:
+        """How many items it was asked for."""
+        with urlopen(f"http://{self.backend}/asked") as answer:
+            return int(answer.read())
 
     def end(self) -> None:
         """End it."""
@@ -111,4 +121,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    Talk.fresh_s = [int(text) for text in sys.argv[2:]] or FRESH_S
     uvloop.run(serve(int(sys.argv[1])))

@@ -10,17 +10,26 @@ from pathlib import Path
 
 import pytest
 from accel_process import StartAccel
-from checked_load import CheckedLoad
+from checked_load import CheckedLoad, warm_all
 from checked_origin import CheckedOrigin
-from under_fire import kill_workers, left_in_store, miscounted, reload_often
+from under_fire import kill_workers, left_in_store, miscounted, reload_often, wrongly_lost
 
 pytestmark = pytest.mark.scene
+ITEMS = 150
 
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Iterator[CheckedOrigin]:
     """Return an origin whose bodies can be checked."""
     origin = CheckedOrigin(tmp_path)
+    yield origin
+    origin.end()
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> Iterator[CheckedOrigin]:
+    """Return one whose items stay fresh throughout a test."""
+    origin = CheckedOrigin(tmp_path, fresh_s=[3600])
     yield origin
     origin.end()
 
@@ -35,17 +44,20 @@ def test_a_killed_worker_costs_its_own_exchanges_and_nothing_else(
         load.wait_more(200)
 
     assert load.seen.wrong == []
-    assert {lost.client_port for lost in load.seen.lost} <= killing.in_flight
+    assert not wrongly_lost(load, killing)
     assert left_in_store(accel) == []
     assert abs(miscounted(accel)) <= killing.kills
 
 
-def test_reloads_cost_no_exchange_and_no_wrong_byte(start_accel: StartAccel, checked: CheckedOrigin) -> None:
-    accel = start_accel([checked.backend], "--memory", "32m", workers=3)
+def test_reloads_cost_no_exchange_and_no_fetch(start_accel: StartAccel, lasting: CheckedOrigin) -> None:
+    accel = start_accel([lasting.backend], "--memory", "64m", workers=3)
+    warm_all(accel.port, ITEMS)
+    fetched = lasting.asked
 
-    with CheckedLoad(accel.port) as load:
+    with CheckedLoad(accel.port, items=ITEMS) as load:
         reload_often(accel, load, times=10, answers_between=50)
 
     assert (load.seen.wrong, load.seen.lost) == ([], [])
+    assert lasting.asked == fetched
     assert left_in_store(accel) == []
     assert miscounted(accel) == 0

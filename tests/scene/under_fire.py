@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +26,8 @@ class Killing:
     """What came of killing workers."""
 
     kills: int = 0
-    in_flight: set[int] = field(default_factory=set)
-    """The clients' ports of every connection that a killed worker held: at most their exchanges are lost."""
+    in_flight: Counter[int] = field(default_factory=Counter)
+    """The clients' ports of every connection that a killed worker held: at most their exchanges may be lost."""
     replaced_s: list[float] = field(default_factory=list)
     """From each death to as many accepting workers as before."""
 
@@ -50,7 +51,7 @@ def kill_workers(accel: Accel, load: CheckedLoad, kills: int, period_s: float, s
         began = time.monotonic()
         victim = chance.choice(accel.accepting_pids())
         os.kill(victim, signal.SIGSTOP)  # so that what it holds now is what dies with it
-        found.in_flight |= client_ports(victim, accel.port)
+        found.in_flight.update(client_ports(victim, accel.port))
         os.kill(victim, signal.SIGKILL)
         found.kills += 1
         found.replaced_s.append(seconds_to_replace(accel, victim, count))
@@ -64,6 +65,11 @@ def seconds_to_replace(accel: Accel, victim: int, count: int) -> float:
     killed = time.monotonic()
     eventually("a replacement", lambda: is_replaced(accel, victim, count), REPLACED_S)
     return time.monotonic() - killed
+
+
+def wrongly_lost(load: CheckedLoad, killing: Killing) -> Counter[int]:
+    """Return the ports of exchanges that were lost, but not on a connection of a killed worker."""
+    return Counter(lost.client_port for lost in load.seen.lost) - killing.in_flight
 
 
 def is_replaced(accel: Accel, victim: int, count: int) -> bool:
