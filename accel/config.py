@@ -146,7 +146,7 @@ class CachingOptions:
     """Ignore a client's no-cache, max-age and min-fresh."""
     pass_memory_s: int = 120
     """How long a hit-for-miss mark stands."""
-    coalesce_wait_s: float | None = 0.2
+    coalesce_wait_s: float | None = 0.1
     """How long a miss waits for another's fetch of which nothing is known; None: for as long as that takes."""
     max_body_bytes: int | None = None
     """Largest body stored; None: an eighth of the store."""

@@ -10,6 +10,9 @@ leader's head, so what came before decides:
 | OWN: its kin were not storable | not at all |
 | UNKNOWN: nothing, or now the one and now the other | `--coalesce-wait`, once, however many fetches it follows |
 
+The wait is 100 ms unless told otherwise: most pages that can be shared come within it, and 500 clients before a page of
+1 s that cannot be are all answered within 1.3 s, their own work of about 150 ms included (two cores, 2026-11).
+
 Whoever has waited in vain fetches for itself, at once: all of them together, none behind another. (A key's own
 hit-for-miss mark is stronger than all this: under it nobody follows anybody.)
 

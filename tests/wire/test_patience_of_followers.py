@@ -13,8 +13,9 @@ MINUTE = "max-age=60"
 
 
 @pytest.fixture
-async def held(scene: Scene) -> Scene:
-    """Return a scene in which no timer fires but by `after`."""
+async def held(make_scene: MakeScene) -> Scene:
+    """Return a scene in which no timer fires but by `after`, and the wait is 200 ms."""
+    scene = make_scene(caching=CachingOptions(coalesce_wait_s=0.2))
     scene.hold_clock()
     return scene
 
