@@ -148,6 +148,8 @@ class CachingOptions:
     """How long a hit-for-miss mark stands."""
     coalesce_wait_s: float | None = 0.1
     """How long a miss waits for another's fetch of which nothing is known; None: for as long as that takes."""
+    refreshes: int | None = 32
+    """Refreshes behind stale hits at once, all workers together; None for no limit."""
     max_body_bytes: int | None = None
     """Largest body stored; None: an eighth of the store."""
 

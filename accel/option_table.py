@@ -134,6 +134,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
                "How long to remember that a response may not be stored."),
         Option("coalesce-wait", "caching.coalesce_wait_s", or_word("none", TIME_OR_ZERO),
                "How long a miss waits for another's fetch of a page of which nothing is known; none: to its end."),
+        Option("refreshes", "caching.refreshes", or_word("none", POSITIVE),
+               "Refreshes behind stale hits at once, all workers together; a worker has its share, and at least one."),
     ),
     Group.LOGGING: (
         Option("access-log", "log.path", or_word("none", PATH), "File to append to; - for standard output."),

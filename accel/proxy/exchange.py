@@ -162,7 +162,7 @@ class Exchange:
             case Reuse.STALE_SERVE:
                 self._hit(found, Outcome.STALE, now)
                 # Whatever was asked, HEAD or with a body: only what answers a plain GET can be stored.
-                forward.refresh_behind(self.service, replace(self.request, method=b"GET", body_length=0), found)
+                self.service.refreshing.ask(replace(self.request, method=b"GET", body_length=0), found)
             case Reuse.VALIDATE:
                 self._miss(found, judgement.forward or Forward.STALE)
             case _:

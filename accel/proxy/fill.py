@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 from accel.caching.freshness import Terms, terms
 from accel.caching.reuse import may_serve_on_error
 from accel.caching.storing import Storing, decide, stored_response
-from accel.caching.validation import confirms, freshened
+from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.errors import OriginError
 from accel.http.message import Request, Response
 from accel.origin.fetch import OriginRequest, OriginResponse
 from accel.proxy.cache import Entry, Filling, Found
-from accel.proxy.origin_view import CONDITIONS
+from accel.proxy.origin_view import CONDITIONS, origin_request
 from accel.proxy.streaming import SharedBody
 from accel.store.store import Record
 
@@ -96,6 +96,10 @@ class Fill:
         """Begin; `on_end` is called once when no further request may join."""
         self._on_end = on_end
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def when_done(self, call: Callable[[asyncio.Task[None]], None]) -> None:
+        """Call once when nothing more is read from the origin."""
+        self._task.add_done_callback(call)
 
     def share(self, claim: Claim | None) -> None:
         """The request asks for the whole as anybody may get it; `claim` keeps other workers waiting for it."""
@@ -302,6 +306,13 @@ class Fill:
                 storing.abort()
             self._service.flights.ends_storing(self._found.key, self)
             response.close()
+
+
+def shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: object) -> Fill:
+    """Return a fill that asks for the whole, with our own validators if something is stored."""
+    conditions = conditional_fields(found.entry.stored) if found.entry is not None else None
+    asked = origin_request(request, client_ip, whole=True, conditions=conditions)
+    return Fill(service, found, request, asked, leader)
 
 
 class Flights:

@@ -1,4 +1,4 @@
-"""The ways of a request that wait for somebody: pass, miss, pipe, purge, and the refresh behind a stale hit.
+"""The ways of a request that wait for somebody: pass, miss, pipe, purge.
 
 Each is one coroutine that an exchange runs as its task. Owns the order of steps; what a fetch for the cache does is
 in `proxy.fill`. Invariant: a request is forwarded at most once for its client, save for the one retry that
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 from accel.caching.invalidation import targets
 from accel.caching.key import primary_key
 from accel.caching.reuse import Reuse, judge, may_serve_on_error, remaining_s
-from accel.caching.validation import conditional_fields
 from accel.errors import OriginError
 from accel.http import cache_status
 from accel.http.cache_status import Forward
-from accel.http.message import Request
 from accel.origin.fetch import OriginResponse
 from accel.proxy import deliver, synth, tunnel
 from accel.proxy.cache import Found
-from accel.proxy.fill import Ending, Fill
+from accel.proxy.fill import Ending, Fill, shared_fill
 from accel.proxy.origin_view import hops_left, origin_request
 from accel.proxy.outcome import Outcome
 from accel.proxy.patience import deadline, wait_until
@@ -29,10 +27,8 @@ from accel.stats.counters import index
 
 if TYPE_CHECKING:
     from accel.proxy.exchange import Exchange
-    from accel.proxy.service import Service
 
-_COLLAPSED, _VALIDATED, _REFRESHES = index("collapsed"), index("hits_validated"), index("refreshes")
-_GAVE_UP = index("waits_given_up")
+_COLLAPSED, _VALIDATED, _GAVE_UP = index("collapsed"), index("hits_validated"), index("waits_given_up")
 
 
 class Next(Enum):
@@ -125,7 +121,7 @@ async def _led(exchange: Exchange, found: Found, reason: Forward, until: float |
         if claim is not None:
             claim.release()
         return next_step
-    fill = _shared_fill(service, request, exchange.client_ip, found, exchange)
+    fill = shared_fill(service, request, exchange.client_ip, found, exchange)
     service.flights.begin(found, fill, claim)
     return await _answered(exchange, found, fill, True, False, reason)
 
@@ -231,24 +227,6 @@ async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None
         return
     response = await _fetch(exchange)
     await _pass_on(exchange, response, reason)
-
-
-def refresh_behind(service: Service, request: Request, found: Found) -> None:
-    """Begin to refresh what a stale hit was answered from, unless that is under way (RFC 5861 §3)."""
-    if service.flights.find(service, found) is not None:
-        return
-    claim = service.claim(found.key)
-    if claim is not None and not claim.leads:
-        return
-    service.counters[_REFRESHES] += 1
-    service.flights.begin(found, _shared_fill(service, request, "", found, None), claim)
-
-
-def _shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: Exchange | None) -> Fill:
-    """Return a fill that asks for the whole, with our own validators if something is stored."""
-    conditions = conditional_fields(found.entry.stored) if found.entry is not None else None
-    asked = origin_request(request, client_ip, whole=True, conditions=conditions)
-    return Fill(service, found, request, asked, leader)
 
 
 async def _fetch(exchange: Exchange) -> OriginResponse:

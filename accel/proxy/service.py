@@ -15,6 +15,7 @@ from accel.origin.fetch import Origin
 from accel.policy.verdict import Policy
 from accel.proxy.cache import Cache
 from accel.proxy.fill import Flights
+from accel.proxy.refreshing import Refreshing
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import CounterRow
 
@@ -84,6 +85,7 @@ class Service:
     cache: Cache
     origin: Origin
     flights: Flights
+    refreshing: Refreshing
     invalidator: Invalidator
     coalescer: Coalescer | None
     """None where each worker has a store of its own."""

@@ -29,6 +29,7 @@ from accel.policy.default import DefaultPolicy
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.fill import Flights
+from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Service
 from accel.server.acceptor import Acceptor
 from accel.server.channel import (
@@ -109,6 +110,7 @@ class Worker:
         self._board = WorkerBoard(birth.board, birth.row, self._backend_failed)
         self._invalidator = RemoteInvalidator(birth.channel)
         self._flights = Flights()
+        self._refreshing = Refreshing()
         drop_privileges(birth.config.server.user, birth.config.server.group)
         self._coalescer = make_coalescer(birth.flights, birth.row)
         self._log = _open_log(birth.config)
@@ -149,11 +151,12 @@ class Worker:
 
     def _make_service(self) -> Service:
         config = self._config
-        return Service(
+        service = Service(
             policy=DefaultPolicy(config.purge_from),
             cache=self._cache,
             origin=self._origin,
             flights=self._flights,
+            refreshing=self._refreshing,
             invalidator=self._invalidator,
             coalescer=self._coalescer,
             counters=self._board.counters,
@@ -162,6 +165,8 @@ class Worker:
             log=self._log,
             now=time.time,
         )
+        self._refreshing.use(service, share_of(config.caching.refreshes, config.server.workers))
+        return service
 
     def _count_eviction(self) -> None:
         self._board.counters[_EVICTED] += 1

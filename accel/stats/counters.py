@@ -66,6 +66,8 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("not_stored_no_room", "", "storable responses passed through for want of room"),
     Declared("not_stored_purged", "", "storable responses not stored because a purge came after their fetch began"),
     Declared("refreshes", "", "stale responses refreshed behind a hit"),
+    Declared("refreshes_deferred", "", "stale responses whose refresh had to wait for its turn"),
+    Declared("refreshes_left_out", "", "stale hits that asked for no refresh because too many wait: a later hit does"),
     Declared("evicted", "", "stored responses dropped to make room"),
     Declared("log_records_lost", "", "access log records dropped because the log could not be written"),
     Declared("callback_failures", "", "exceptions that reached the event loop: each one is a defect worth a report"),

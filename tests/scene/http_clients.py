@@ -79,6 +79,12 @@ def ask(accel: Accel, target: str, method: str = "GET", body: bytes | None = Non
         client.close()
 
 
+def wait_stale(accel: Accel, target: str) -> None:
+    """Wait until what is stored for a target is no longer fresh, asking for nothing but the store's word."""
+    fresh = "only-if-cached, max-stale=0"
+    eventually(f"{target} is stale", lambda: ask(accel, target, cache_control=fresh).status == 504)
+
+
 @contextlib.contextmanager
 def several_clients(accel: Accel, count: int) -> Iterator[list[Client]]:
     """Return so many clients, which connect with their first request."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import origins
 import pytest
-from accel_process import Accel, StartAccel
+from accel_process import StartAccel
 from children import eventually
 from fault_origin import FaultOrigin, Talk, cut, gated, head, ordered, reply
-from http_clients import Answer, Client, Load, ask, clients_of_every_worker, several_clients
+from http_clients import Answer, Client, Load, ask, clients_of_every_worker, several_clients, wait_stale
 
 pytestmark = pytest.mark.scene
 MINUTE = "Cache-Control: max-age=60"
@@ -23,12 +23,6 @@ def ask_all(clients: list[Client], target: str) -> list[Answer]:
     for client in clients:
         client.begin(target)
     return [client.answer() for client in clients]
-
-
-def wait_stale(accel: Accel, target: str) -> None:
-    """Wait until what is stored for a target is no longer fresh, asking for nothing but the store's word."""
-    fresh = "only-if-cached, max-stale=0"
-    eventually(f"{target} is stale", lambda: ask(accel, target, cache_control=fresh).status == 504)
 
 
 @pytest.mark.parametrize("origin", ["gunicorn_sync", "gunicorn_gevent"])

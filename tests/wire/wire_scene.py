@@ -23,6 +23,7 @@ from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
 from accel.proxy.fill import Flights
+from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Receipt, Service
 from accel.stats.access_log import LogRecord
 from accel.stats.counters import index, private_row
@@ -140,11 +141,13 @@ class Scene:
         self.store = PrivateStore(memory_bytes, max_body_bytes)
         self.cache = self.numbers.cache = Cache(self.store, self.numbers, self.counters, limits.variants)
         self.flights = Flights()
+        self.refreshing = Refreshing()
         self.service = Service(
             policy=DefaultPolicy(LOOPBACK),
             cache=self.cache,
             origin=cast(Origin, self.origin),
             flights=self.flights,
+            refreshing=self.refreshing,
             invalidator=self.numbers,
             coalescer=None,
             counters=self.counters,
@@ -153,6 +156,7 @@ class Scene:
             log=cast(Any, self.log),
             now=lambda: self.now,
         )
+        self.refreshing.use(self.service, share_of(self.service.caching.refreshes, workers=1))
         self.clients = Clients(self.service, limits, timeouts or ClientTimeouts(), connections)
         self.clients.now_mono = lambda: self.mono
         self.failures: list[dict[str, Any]] = []
