@@ -28,7 +28,8 @@ SOURCES = """\
 Every option is also a variable (ACCEL_HEAD_TIMEOUT=5s) and a key of the file (head-timeout = "5s").
 The command line wins over a variable, a variable over the file.
 Times: 500ms, 10s, 2m. Sizes: 64k, 256m, 2g. Lists: by commas, or the option again.
-Signals: TERM stops when exchanges have ended, INT at once, HUP reads the configuration again.
+Signals: TERM stops when exchanges have ended, INT at once, HUP reads the configuration again,
+USR2 starts the program anew on the same sockets.
 Once it runs: accelctl --help.
 """
 FIRST_FACTS = ("backend", "balance", "listen", "workers", "memory", "admin")
@@ -102,7 +103,7 @@ def run(check: bool, demo: bool, **parameters: Any) -> None:
         if demo:
             sys.exit(_run_demo(flags))
         config, reread = _loaded(flags)
-        sys.exit(_say_good(config) if check else _serve(config, reread))
+        sys.exit(_say_good(config) if check else _serve(config, reread, may_upgrade=True))
     except ConfigError as error:
         raise WrongOption(f"{error}\nTry 'accel --help' for every option.") from None
     except StartError as error:
@@ -116,10 +117,11 @@ def _loaded(flags: dict[str, Any]) -> tuple[Config, Callable[[], Config]]:
     return reread(), reread
 
 
-def _serve(config: Config, reread: Callable[[], Config]) -> int:
+def _serve(config: Config, reread: Callable[[], Config], may_upgrade: bool) -> int:
     from accel.server import arbiter
+    from accel.server.handover import Command
 
-    return arbiter.run(config, reread)
+    return arbiter.run(config, reread, Command.of_this_process() if may_upgrade else None)
 
 
 def _run_demo(flags: dict[str, Any]) -> int:
@@ -130,7 +132,7 @@ def _run_demo(flags: dict[str, Any]) -> int:
         flags["listen"] = flags["listen"] or (demo.free_address(),)
         config, reread = _loaded(flags)
         click.echo(demo.what_to_try(config.server.listen[0], ports, config.server.name))
-        return _serve(config, reread)
+        return _serve(config, reread, may_upgrade=False)  # a second demo would have origins of its own
 
 
 def _say_good(config: Config) -> int:

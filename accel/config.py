@@ -174,6 +174,7 @@ class ServerOptions:
     workers: int = 1
     worker_timeout_s: float = 3.0
     graceful_timeout_s: float = 30.0
+    upgrade_timeout_s: float = 60.0
     listen: tuple[Address, ...] = (Address("", 8080),)
     """An empty host means all addresses of both families."""
     reuseport: bool = False

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from accel.config import Address
 from accel.server.listeners import admin_socket_path, answers
 
 TIMEOUT_S = 30.0
+POLL_S = 0.1
+_NOT_YET = ("starting", "replaced")
+"""Phases in which the program that was asked has not failed to start the next one."""
 PLAIN_COLUMNS = 160
 """Width of tables that do not go to a terminal, so that no cell is folded."""
 
@@ -254,6 +258,30 @@ def reload(daemon: Daemon) -> None:
     except click.ClickException as error:
         raise click.ClickException(f"the running configuration stays: {error.message}") from None
     click.echo("reloaded")
+
+
+@main.command()
+@click.option("--keep-old", is_flag=True, help="Leave the old program serving beside the new one.")
+@click.pass_obj
+def upgrade(daemon: Daemon, keep_old: bool) -> None:
+    """Start the program anew on the same sockets and store, then retire the old one."""
+    new = daemon.ask("/upgrade", {})["pid"]
+    facts = _wait_while(daemon, lambda facts: facts["pid"] != new and facts["upgrade"]["phase"] in _NOT_YET)
+    if facts["pid"] != new:
+        why = facts["upgrade"]["failure"] or "it was gone at once; accel's log says more"
+        raise click.ClickException(f"the running program stays: {why}")
+    click.echo(f"process {new} serves")
+    if not keep_old:
+        old = daemon.ask("/retire-old", {})["pid"]
+        click.echo(f"process {old} ends when its exchanges have ended")
+        _wait_while(daemon, lambda facts: facts["pid"] == new and facts["upgrade"]["phase"] == "replacing")
+
+
+def _wait_while(daemon: Daemon, is_so: Callable[[Any], bool]) -> Any:
+    """Return the facts that are the first to be otherwise; every wait is bounded by a time limit of accel's."""
+    while is_so(facts := daemon.ask("/facts")):
+        time.sleep(POLL_S)
+    return facts
 
 
 def _watch(daemon: Daemon, everything: bool) -> None:

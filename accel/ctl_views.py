@@ -16,6 +16,15 @@ from accel.values import show_duration
 STATE_STYLES = {"up": "green", "accepting": "green", "down": "red", "draining": "yellow", "leaving": "yellow"}
 
 
+_OTHER_PROGRAM = {
+    "starting": " (starts process {pid} to replace it)",
+    "replaced": " (replaced by process {pid})",
+    "left": " (process {pid}, which was to replace it, is gone but for some workers)",
+    "replacing": " (the old one, process {pid}, still lives)",
+}
+"""What there is besides, by the phase of an upgrade (`server.upgrade`)."""
+
+
 def stat(
     facts: Mapping[str, Any],
     counters: Mapping[str, int],
@@ -89,7 +98,8 @@ def receipt(row: Mapping[str, Any]) -> str:
 def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> Text:
     requests = counters.get("requests", 0)
     ratio = f"{counters.get('hits', 0) / requests:.1%} hits" if requests else "no requests yet"
-    return Text(f"{facts['name']}: accel {facts['version']}, process {facts['pid']}, {ratio}", "bold")
+    other = _OTHER_PROGRAM.get(facts["upgrade"]["phase"], "").format(pid=facts["upgrade"]["other_pid"])
+    return Text(f"{facts['name']}: accel {facts['version']}, process {facts['pid']}{other}, {ratio}", "bold")
 
 
 def _table(*headings: str) -> Table:

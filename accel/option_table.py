@@ -149,6 +149,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
                "A worker stuck for this long is replaced."),
         Option("graceful-timeout", "server.graceful_timeout_s", TIME_OR_ZERO,
                "How long a stop waits for exchanges to end."),
+        Option("upgrade-timeout", "server.upgrade_timeout_s", TIME,
+               "How long a new program (USR2) may take until it serves."),
         Option("user", "server.user", or_word("none", Kind("NAME", values.user_name)),
                "User of the workers, from root."),
         Option("group", "server.group", or_word("none", Kind("NAME", values.group_name)), "Their group."),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from accel.config import Address
@@ -19,8 +19,10 @@ from accel.errors import RequestError
 from accel.http.message import Line, Request
 from accel.http.request_parser import RequestParser
 from accel.http.writer import response_head
-from accel.server import listeners
+from accel.server import listeners, sockets
 from accel.server.admin_routes import BY_PATH, LIMITS, Control, Refused, Route
+from accel.server.handover import Handed
+from accel.server.listeners import Bound
 
 EXCHANGE_S = 30.0
 """A connection that has not finished by then is dropped; a purge waits for workers far shorter than that."""
@@ -28,55 +30,66 @@ ALWAYS_OURS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
 class AdminServer:
-    """The open admin sockets."""
+    """The admin sockets of one program, which answers there while it is in charge (`server.upgrade`)."""
 
-    def __init__(self, servers: list[asyncio.Server], sockets: list[socket.socket]) -> None:
-        self._servers = servers
-        self._sockets = sockets
-        self.addresses = tuple(map(listeners.address_of, sockets))
+    def __init__(self, control: Control, bound: list[Bound]) -> None:
+        self._control = control
+        self._bound = bound
+        self._servers: list[asyncio.Server] = []
+        self._answering: list[socket.socket] = []
+        """Copies that asyncio listens on, and closes: the sockets themselves stay open for a successor."""
+        self.addresses = tuple(listeners.address_of(one.sock) for one in bound)
 
-    def close(self) -> None:
-        """Stop accepting; exchanges under way end by themselves. Unix sockets leave the disk."""
+    async def open(self) -> None:
+        """Begin to answer."""
+        loop = asyncio.get_running_loop()
+        for one in self._bound:
+            copy = one.sock.dup()
+            self._answering.append(copy)
+            factory = _factory(self._control, _own_hosts(one))
+            self._servers.append(await loop.create_server(factory, sock=copy))
+
+    def pause(self) -> None:
+        """Leave new connections to another program that has the sockets; exchanges under way end by themselves."""
         for server in self._servers:
             server.close()
-        listeners.close(self._sockets)  # those that no server has taken
-        for address in self.addresses:
-            if address.path:
-                listeners.unlink(address.path)
+        self._servers, self._answering = [], []
+
+    def handed(self) -> Iterator[Handed]:
+        """Yield what a successor may take."""
+        for one in self._bound:
+            assert one.asked is not None  # no admin socket comes from systemd
+            yield Handed(one.sock.fileno(), (one.asked.host, one.asked.port, one.asked.path))
+
+    def close(self) -> None:
+        """Stop answering. Unix sockets leave the disk, unless another program answers there."""
+        self.pause()
+        listeners.close(one.sock for one in self._bound)
 
     def forget(self) -> None:
         """Let go of the sockets in a forked child: its parent's loop and paths are left as they are."""
-        for sock in self._sockets:
+        for sock in (*self._answering, *(one.sock for one in self._bound)):
             sock.close()
 
 
-async def serve(control: Control, addresses: Sequence[Address]) -> AdminServer:
-    """Answer on every address until closed; raises StartError, then none stays open."""
-    loop = asyncio.get_running_loop()
-    sockets: list[socket.socket] = []
-    servers: list[asyncio.Server] = []
-    try:
-        for address in addresses:
-            bound = listeners.bind_admin(address)
-            sockets += bound
-            for sock in bound:
-                factory = _factory(control, _own_hosts(address, sock))
-                servers.append(await loop.create_server(factory, sock=sock))
-    except BaseException:
-        AdminServer(servers, sockets).close()
-        raise
-    return AdminServer(servers, sockets)
+def bind(control: Control, addresses: Sequence[Address], inherited: Iterable[Handed] = ()) -> AdminServer:
+    """Return the admin on every address, not answering yet; raises StartError, then no new socket stays open."""
+    spare = [sockets.adopted(handed) for handed in inherited]
+    bound = listeners.take_or_bind(addresses, spare, listeners.bind_admin)
+    for one in spare:
+        one.sock.close()
+    return AdminServer(control, bound)
 
 
 def _factory(control: Control, hosts: frozenset[bytes] | None) -> Callable[[], AdminConnection]:
     return lambda: AdminConnection(control, hosts)
 
 
-def _own_hosts(address: Address, sock: socket.socket) -> frozenset[bytes] | None:
+def _own_hosts(bound: Bound) -> frozenset[bytes] | None:
     """Return the Host names that may be used on TCP; None on a unix socket, which no browser reaches."""
-    if address.path:
+    if bound.asked is None or bound.asked.path:
         return None
-    return ALWAYS_OURS | {_bracketed(address.host), _bracketed(sock.getsockname()[0])}
+    return ALWAYS_OURS | {_bracketed(bound.asked.host), _bracketed(bound.sock.getsockname()[0])}
 
 
 def _bracketed(host: str) -> bytes:

@@ -25,7 +25,10 @@ class Control(Protocol):
     """What the arbiter lets an operator see and do."""
 
     def facts(self) -> Facts:
-        """Return name, version, pid, since, listeners, configuration generation."""
+        """Return name, version, pid, since, listeners, configuration generation, and upgrade.
+
+        That has phase, other_pid and failure (`server.upgrade`).
+        """
         ...
 
     def counters(self) -> dict[str, int]:
@@ -53,6 +56,14 @@ class Control(Protocol):
 
     def reload(self) -> Facts:
         """Read the configuration again; return ok, and error where it was refused."""
+        ...
+
+    def upgrade(self) -> Facts:
+        """Start a successor on the same sockets and store; return ok and its pid, or error."""
+        ...
+
+    def retire_old(self) -> Facts:
+        """End the program that this one replaced, gracefully; return ok and its pid, or error."""
         ...
 
     def store(self) -> Facts:
@@ -183,6 +194,16 @@ async def _reload(control: Control, body: Any) -> Answer:
     return (200 if outcome.get("ok") else 422), outcome
 
 
+async def _upgrade(control: Control, body: Any) -> Answer:
+    outcome = control.upgrade()
+    return (202 if outcome.get("ok") else 409), outcome
+
+
+async def _retire_old(control: Control, body: Any) -> Answer:
+    outcome = control.retire_old()
+    return (202 if outcome.get("ok") else 409), outcome
+
+
 async def _store(control: Control, body: Any) -> Answer:
     return 200, control.store()
 
@@ -205,6 +226,8 @@ ROUTES = (
     Route(b"POST", b"/drain", 'take {"backend": ...} out of rotation', _drain),
     Route(b"POST", b"/undrain", 'give {"backend": ...} back', _undrain),
     Route(b"POST", b"/reload", "read the configuration again", _reload),
+    Route(b"POST", b"/upgrade", "start the program anew on the same sockets and store", _upgrade),
+    Route(b"POST", b"/retire-old", "end the program that this one replaced", _retire_old),
 )
 BY_PATH: dict[bytes, dict[bytes, Route]] = {}
 for _route in ROUTES:

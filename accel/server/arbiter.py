@@ -2,7 +2,8 @@
 
 Its life is one loop: keep as many workers as wanted (`server.crew`), run the event loop until something happened (a
 signal, a dead child, a tick), act on it. Signals are Unicorn's: TERM and QUIT stop gracefully, a second TERM or INT
-at once; HUP reads the configuration again; TTIN, TTOU one worker more or less; USR1 reopens logs.
+at once; HUP reads the configuration again; TTIN, TTOU one worker more or less; USR1 reopens logs; USR2, WINCH and
+QUIT replace the program in place (`server.upgrade`).
 
 Invariant: whatever an operator gets wrong in a running accel, the configuration in force serves on. If the first
 workers cannot even start, the arbiter gives up: exit code 1. What its own kill -9 leaves: workers that read end of
@@ -16,20 +17,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sdnotify
-from setproctitle import setproctitle
-
 from accel import __version__
-from accel.config import Address, Config, LogOptions
+from accel.config import Config, LogOptions
 from accel.errors import AccelError, StartError
-from accel.server import admin, listeners
+from accel.server import handover
 from accel.server.channel import (
     BackendFailed,
     Channel,
@@ -41,15 +37,19 @@ from accel.server.channel import (
     Invalidated,
     Message,
 )
+from accel.server.charge import Charge
 from accel.server.control import ArbiterControl
 from accel.server.crew import HANDLED, Child, Crew
+from accel.server.handover import Command, Handover
 from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
 from accel.server.privileges import ids, make_log
 from accel.server.reloading import with_kept
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
+from accel.server.sockets import Sockets
 from accel.server.stores import make_arena, make_flights, note_start, share
+from accel.server.upgrade import Phase, Upgrade
 from accel.server.worker import Birth
 
 if TYPE_CHECKING:
@@ -61,25 +61,33 @@ _AFTER_GRACE_S = 2.0
 """How long workers may outlive the graceful timeout before they are killed."""
 
 
-def run(config: Config, reread: Callable[[], Config]) -> int:
-    """Serve until stopped; return the exit code. Raises StartError if serving cannot begin."""
-    return Arbiter(config, reread).run()
+def run(config: Config, reread: Callable[[], Config], command: Command | None) -> int:
+    """Serve until stopped; return the exit code. Raises StartError if serving cannot begin.
+
+    `command` starts the program that USR2 asks for; None where there can be no second one.
+    """
+    return Arbiter(config, reread, command, handover.take(os.environ)).run()
 
 
 class Arbiter:
     """The parent process."""
 
-    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config],
+        command: Command | None = None,
+        given: Handover | None = None,
+    ) -> None:
         self.config = config
         self.generation = 1
         self.since = time.time()
         self.wanted = config.server.workers
         """How many workers there should be."""
-        self.sockets: list[socket.socket] = []
-        self.addresses: tuple[Address, ...] = ()
-        """Where clients connect, or connected: the sockets close when a stop begins."""
-        self._unix_paths: list[str] = []
-        """Of the unix sockets that we made: those that systemd passed are not even to be touched."""
+        self._is_retired = False
+        """Whether WINCH sent the workers away, since a successor serves."""
+        self._given = given
+        self.sockets = Sockets()
         self.board = Scoreboard()
         self.arena: SharedArena | None = None
         """The shared store's memory; None for private stores."""
@@ -88,8 +96,6 @@ class Arbiter:
         self.invalidations = Invalidations(self.board, self._channels)
         self._loop = asyncio.new_event_loop()
         self.crew = Crew(self, self.board, self._loop, config.server.worker_timeout_s)
-        self._own_sockets: dict[int, list[socket.socket]] = {}
-        """With --reuseport, the sockets of each row but the first: a successor finds what waited for the dead."""
         self._reread = reread
         self._unconfirmed: set[Channel | None] = set()
         """Workers that were told the configuration in force and have not said that they use it."""
@@ -97,30 +103,25 @@ class Arbiter:
         self._pending: list[signal.Signals] = []
         self._stopping_since: float | None = None
         self._exit_code = 0
-        self._admin: admin.AdminServer | None = None
-        self._pid_file: Path | None = None
-        self._systemd = sdnotify.SystemdNotifier()
+        self._charge = Charge(config.server, self._loop, self.sockets, self.health)
+        self.upgrade = Upgrade(self._charge, command, given)
 
     def run(self) -> int:
         """See `run`."""
-        server = self.config.server
-        setproctitle(f"accel: arbiter {server.name}")
+        server, given = self.config.server, self._given
         ids(server.user, server.group)
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
-        is_ours = not listeners.are_passed(os.environ)
-        self.sockets = listeners.bind(server)
-        self.addresses = tuple(map(listeners.address_of, self.sockets))
-        self._unix_paths = [address.path for address in self.addresses if address.path and is_ours]
+        self.sockets.open(server, given.sockets if given else None)
         try:
-            self.arena = make_arena(self.config)
+            self.arena = self._charge.arena = make_arena(self.config, has_predecessor=given is not None)
             self._flights = make_flights(self.arena)
-            self._admin = self._loop.run_until_complete(admin.serve(ArbiterControl(self), server.admin))
             self._prepare_log(self.config.log)
-            self._write_pid_file()
+            self._charge.begin(ArbiterControl(self), given)
             for number in HANDLED:
                 self._loop.add_signal_handler(number, self._note_signal, number)
             self._tell_facts()
+            self._charge.drain(given.drained if given else ())
             self._live()
         finally:
             self._clean_up()
@@ -132,8 +133,11 @@ class Arbiter:
     def _live(self) -> None:
         while self._stopping_since is None or len(self.crew):
             if self._stopping_since is None:
-                self.crew.keep(self.wanted)
+                self.crew.keep(0 if self._is_retired else self.wanted)
             self._loop.run_until_complete(self._wait())
+            self.upgrade.look(time.monotonic())
+            if self._is_retired and self.upgrade.is_in_charge:
+                self._come_back()
             for number in self._taken_signals():
                 self._act_on(number)
             self._look_after_crew(time.monotonic())
@@ -155,8 +159,10 @@ class Arbiter:
             note("start-failed", why=f"worker {failed.row + 1} could not start, see above")
             self._stop(gracefully=False)
         if self.crew.watch(now, self.wanted):
-            self._systemd.notify("READY=1")
+            self._charge.tell_ready()
             note("ready", workers=len(self.crew))
+            self.sockets.leave_spare()
+            self.upgrade.ready()
         grace_s = self.config.server.graceful_timeout_s + _AFTER_GRACE_S
         if self._stopping_since is not None and now - self._stopping_since > grace_s:
             self.crew.signal(signal.SIGKILL)
@@ -176,15 +182,17 @@ class Arbiter:
             case signal.SIGINT:
                 self._stop(gracefully=False)
             case signal.SIGHUP:
-                self.reload()
+                self._come_back() if self._is_retired else self.reload()
             case signal.SIGTTIN:
                 self._want(self.wanted + 1)
             case signal.SIGTTOU:
                 self._want(self.wanted - 1)
             case signal.SIGUSR1:
                 self._reopen_logs()
-            case signal.SIGUSR2 | signal.SIGWINCH:
-                note("signal-ignored", signal=number.name, why="upgrade in place is not available yet")
+            case signal.SIGUSR2:
+                self.begin_upgrade()
+            case signal.SIGWINCH:
+                self._retire()
             case _:
                 return
 
@@ -192,9 +200,10 @@ class Arbiter:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             self.crew.is_stopping = True
-            self._systemd.notify("STOPPING=1")
-            self._close_sockets()
-            self._close_own_sockets(*list(self._own_sockets))
+            if self.upgrade.is_in_charge:
+                self._charge.tell_stopping()
+            self.upgrade.abandon()
+            self.sockets.close()
             note("stopping", gracefully=str(gracefully).lower())
         self.crew.signal(signal.SIGTERM if gracefully else signal.SIGINT)
 
@@ -214,7 +223,7 @@ class Arbiter:
             row=row,
             config=self._workers_config(),
             backend_rows=self.health.rows,
-            sockets=self._sockets_of(row),
+            sockets=self.sockets.of(row),
             board=self.board,
             arena=self.arena,
             flights=self._flights,
@@ -223,12 +232,9 @@ class Arbiter:
 
     def leave_behind(self, birth: Birth) -> None:
         """See `crew.Parent`. The event loop is not touched: its epoll set is the parent's."""
-        if self._admin is not None:
-            self._admin.forget()
-        self._close_own_sockets(*(self._own_sockets.keys() - {birth.row}))
-        for sock in self.sockets:
-            if sock not in birth.sockets:
-                sock.close()
+        self._charge.forget()
+        self.upgrade.forget()
+        self.sockets.keep_only(birth.sockets)
 
     def heard(self, child: Child, message: Message) -> None:
         """See `crew.Parent`."""
@@ -254,36 +260,37 @@ class Arbiter:
         if self._flights is not None:
             self._flights.forget_worker(child.row)
         if child.is_retiring:
-            self._close_own_sockets(child.row)
+            self.sockets.close_own(child.row)
 
     def _channels(self) -> list[Channel]:
         return [child.channel for child in self.crew.children]
 
-    def _sockets_of(self, row: int) -> list[socket.socket]:
-        """Return what the worker of `row` listens on: what all do, or with --reuseport its own."""
-        if row == 0 or not self.config.server.reuseport:
-            return self.sockets
-        if row not in self._own_sockets:
-            tcp = [sock for sock in self.sockets if sock.family != socket.AF_UNIX]
-            own = [listeners.bind_address(listeners.address_of(sock), reuseport=True) for sock in tcp]
-            self._own_sockets[row] = [sock for bound in own for sock in bound]
-        shared = [sock for sock in self.sockets if sock.family == socket.AF_UNIX]
-        return self._own_sockets[row] + shared
+    # Upgrade.
 
-    def _close_sockets(self) -> None:
-        for sock in self.sockets:
-            sock.close()
+    def begin_upgrade(self) -> str | None:
+        """Start a successor; return why not."""
+        if self._stopping_since is not None:
+            return "this one stops"
+        return self.upgrade.begin(time.monotonic(), self.config.server.upgrade_timeout_s)
 
-    def _close_own_sockets(self, *rows: int) -> None:
-        for row in rows:
-            for sock in self._own_sockets.pop(row, ()):
-                sock.close()
+    def _retire(self) -> None:
+        """Send the workers away while a successor serves; a terminal that changes its size says WINCH, too."""
+        if self.upgrade.phase is not Phase.REPLACED:
+            note("signal-ignored", signal="SIGWINCH", why="no new program has taken over")
+            return
+        self._is_retired = True
+        note("workers-retired", count=len(self.crew))
+
+    def _come_back(self) -> None:
+        """Serve again, with the configuration in force: what a successor reads may be what is wrong with it."""
+        self._is_retired = False
+        note("workers-wanted", count=self.wanted)
 
     # Configuration.
 
     def reload(self) -> str | None:
         """Read the configuration again and use it everywhere; returns why not, if it is refused."""
-        self._systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._charge.tell_reloading()
         try:
             config = self._reread()
             if config.log != self.config.log:
@@ -296,7 +303,7 @@ class Arbiter:
             self._take_over(config)
             return None
         finally:
-            self._systemd.notify("READY=1")
+            self._charge.tell_ready()
 
     def _take_over(self, config: Config) -> None:
         old = self.config
@@ -346,20 +353,10 @@ class Arbiter:
         except OSError as error:
             raise StartError(f"--access-log: cannot write {path}: {error.strerror}") from error
 
-    def _write_pid_file(self) -> None:
-        path = self.config.server.pid_file
-        if path is None:
-            return
-        try:
-            Path(path).write_text(f"{os.getpid()}\n")
-        except OSError as error:
-            raise StartError(f"--pid: cannot write {path}: {error.strerror}") from error
-        self._pid_file = Path(path)
-
     def _tell_facts(self) -> None:
         config = self.config
         note("accel", version=__version__, pid=os.getpid(), name=config.server.name)
-        for address in self.addresses:
+        for address in self.sockets.addresses:
             note("listening", address=address)
         note("workers", count=self.wanted)
         for backend in config.origin.backends:
@@ -369,20 +366,17 @@ class Arbiter:
             note_start(self.arena)
         else:
             note("memory", bytes=config.memory_bytes, store="private", each_worker=share(self._workers_config()))
-        for admin_address in self._admin.addresses if self._admin is not None else ():
+        for admin_address in self._charge.admin_addresses:
             note("admin", address=admin_address)
 
     def _clean_up(self) -> None:
         self.crew.end()
         if self.arena is not None:
             self.arena.leave()
-        self._close_sockets()
-        for path in self._unix_paths:
-            listeners.unlink(path)  # only now: while workers lived, somebody answered there
-        if self._admin is not None:
-            self._admin.close()
-        if self._pid_file is not None:
-            self._pid_file.unlink(missing_ok=True)
+        self.sockets.close()
+        self.sockets.unlink()  # only now: while workers lived, somebody answered there
+        self._charge.close()
+        self.upgrade.close()
         self.health.close()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()

@@ -36,10 +36,15 @@ class ArbiterControl:
             "version": __version__,
             "pid": os.getpid(),
             "since": arbiter.since,
-            "listeners": list(map(str, arbiter.addresses)),
+            "listeners": list(map(str, arbiter.sockets.addresses)),
             "generation": arbiter.generation,
             "workers": arbiter.wanted,
             "memory_bytes": arbiter.config.memory_bytes,
+            "upgrade": {
+                "phase": arbiter.upgrade.phase.value,
+                "other_pid": arbiter.upgrade.other_pid or None,
+                "failure": arbiter.upgrade.failure or None,
+            },
         }
 
     def counters(self) -> dict[str, int]:
@@ -111,3 +116,17 @@ class ArbiterControl:
         """See `Control`."""
         refusal = self._arbiter.reload()
         return {"ok": True} if refusal is None else {"ok": False, "error": refusal}
+
+    def upgrade(self) -> Facts:
+        """See `Control`."""
+        refusal = self._arbiter.begin_upgrade()
+        if refusal is not None:
+            return {"ok": False, "error": refusal}
+        return {"ok": True, "pid": self._arbiter.upgrade.other_pid}
+
+    def retire_old(self) -> Facts:
+        """See `Control`."""
+        upgrade = self._arbiter.upgrade
+        if upgrade.retire_other():
+            return {"ok": True, "pid": upgrade.other_pid}
+        return {"ok": False, "error": "there is no old program that this one replaced"}

@@ -231,7 +231,7 @@ class Crew:
         self._parent.lost(child)
         if child.is_retiring or self.is_stopping:
             return False
-        note("worker-died", worker=child.row + 1, pid=child.pid, why=_why(code))
+        note("worker-died", worker=child.row + 1, pid=child.pid, why=why_ended(code))
         self.restarts[child.row] += 1
         self._back_off(time.monotonic() - child.started_mono)
         return state is WorkerState.STARTING and not self.has_served
@@ -250,7 +250,7 @@ class Crew:
         note("crash-loop", next_worker_in_s=delay_s)
 
 
-def _why(code: int) -> str:
+def why_ended(code: int) -> str:
     """Return why a process ended: not every signal has a name (the real-time ones between the first and the last)."""
     if code >= 0:
         return f"exit code {code}"

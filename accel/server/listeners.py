@@ -10,7 +10,8 @@ import errno
 import os
 import socket
 import tempfile
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from accel.config import Address, ServerOptions
@@ -32,22 +33,62 @@ _ELSEWHERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """This machine has no such address: no harm if the same name has another one that works."""
 
 
-def bind(options: ServerOptions, environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A socket that listens, and what for."""
+
+    sock: socket.socket
+    asked: Address | None
+    """The option's address, which may be a name or port 0; None for what systemd passed."""
+
+
+def bind(options: ServerOptions, environ: MutableMapping[str, str] | None = None) -> list[Bound]:
     """Return the listening sockets: those that systemd passed, else one for each address of `options.listen`.
 
     All are non-blocking and inheritable. Raises StartError; then none stays open.
     """
     passed = passed_sockets(os.environ if environ is None else environ)
     if passed:
+        return [Bound(sock, None) for sock in passed]
+    return bind_or_take(options, [])
+
+
+def bind_or_take(options: ServerOptions, inherited: list[Bound]) -> list[Bound]:
+    """Return the same, but take out of `inherited` what listens at one of the addresses, and all that systemd passed.
+
+    Raises StartError; then none that was bound here stays open.
+    """
+    passed = [one for one in inherited if one.asked is None]
+    if passed:
+        inherited[:] = [one for one in inherited if one.asked is not None]
         return passed
-    bound: list[socket.socket] = []
+    return take_or_bind(options.listen, inherited, lambda address: bind_address(address, options.reuseport))
+
+
+def take_or_bind(
+    addresses: Iterable[Address], inherited: list[Bound], bind_one: Callable[[Address], list[socket.socket]]
+) -> list[Bound]:
+    """Return the sockets of each address: out of `inherited`, or else new ones. Raises StartError; no new one stays."""
+    taken: list[Bound] = []
+    bound: list[Bound] = []
     try:
-        for address in options.listen:
-            bound += bind_address(address, options.reuseport)
+        for address in addresses:
+            found = take(address, inherited)
+            taken += found
+            bound += [] if found else [Bound(sock, address) for sock in bind_one(address)]
     except BaseException:
-        close(bound)
+        close(one.sock for one in bound)
         raise
-    return bound
+    return taken + bound
+
+
+def take(address: Address, inherited: list[Bound]) -> list[Bound]:
+    """Take out of `inherited` the sockets that were asked for as `address`, or that listen there."""
+    found = [one for one in inherited if one.asked == address]
+    found = found or [one for one in inherited if address_of(one.sock) == address]
+    for one in found:
+        inherited.remove(one)
+    return [Bound(one.sock, address) for one in found]
 
 
 def bind_address(address: Address, reuseport: bool = False) -> list[socket.socket]:
@@ -94,19 +135,14 @@ def address_of(sock: socket.socket) -> Address:
     return Address("" if name[0] in ("::", "0.0.0.0") else name[0], name[1])
 
 
-def are_passed(environ: Mapping[str, str]) -> bool:
-    """Return whether systemd opened sockets for this process."""
-    return environ.get("LISTEN_PID") == str(os.getpid())
-
-
 def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     """Return the sockets that systemd opened for this process, and take the note of them out of `environ`."""
-    if not are_passed(environ):
+    if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(environ.pop("LISTEN_FDS", "0"))
     for variable in ("LISTEN_PID", "LISTEN_FDNAMES"):
         environ.pop(variable, None)
-    return [_ready(socket.socket(fileno=FIRST_PASSED_FD + number)) for number in range(count)]
+    return [adopted(FIRST_PASSED_FD + number) for number in range(count)]
 
 
 def admin_socket_path(name: str, environ: Mapping[str, str] | None = None) -> str:
@@ -205,6 +241,11 @@ def answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         return probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+def adopted(fd: int) -> socket.socket:
+    """Return the listening socket that this process was started with as `fd`."""
+    return _ready(socket.socket(fileno=fd))
 
 
 def _ready(sock: socket.socket) -> socket.socket:

@@ -32,7 +32,7 @@ _WRITERS_PART, _MOST_WRITERS_BYTES = 16, 256 * 1024 * 1024
 """The writers of all workers together hold at most this part of the memory, and no more than that."""
 
 
-def make_arena(config: Config) -> SharedArena | None:
+def make_arena(config: Config, has_predecessor: bool = False) -> SharedArena | None:
     """Return the memory that all workers share, None for private stores.
 
     Its size follows from `--memory` alone, so that a file fits however many workers there are next time. Raises
@@ -51,7 +51,8 @@ def make_arena(config: Config) -> SharedArena | None:
         raise StartError(f"no shared store: the compiled part is missing ({error}); {mend}") from error
     path = store_path(config)
     try:
-        return SharedArena(config.memory_bytes - _writers_bytes(config), WORKER_ROWS, path=path)
+        memory_bytes = config.memory_bytes - _writers_bytes(config)
+        return SharedArena(memory_bytes, WORKER_ROWS, path=path, replaces=has_predecessor)
     except InUse as error:
         assert path is not None
         mend = "stop that, or give this accel another --name"

@@ -34,18 +34,20 @@ class Accel:
         *flags: str,
         workers: int = 2,
         program: Sequence[str] = ("-m", "accel"),
+        listens: bool = True,
     ) -> None:
         """Start before `backends`; `directory` is for its log, its admin socket and the files that flags name.
 
-        `program` is what Python runs.
+        `program` is what Python runs; `listens` is false where the flags say where it listens.
         """
         self.admin_path = directory / "admin.sock"
         self.expects_dump = False
-        """Whether a worker will print its stacks: the one thing on standard error that is no event."""
+        """Whether something that is no event will be printed: a worker's stacks, a failed successor's last words."""
         backend_flags = [part for backend in backends for part in ("--backend", backend)]
         command = [
             *(sys.executable, *program, "--name", "scene", "--workers", str(workers)),
-            *("--listen", "127.0.0.1:0", "--admin", f"unix:{self.admin_path}"),
+            *(("--listen", "127.0.0.1:0") if listens else ()),
+            *("--admin", f"unix:{self.admin_path}"),
             *backend_flags,
             *flags,
         ]

@@ -14,6 +14,11 @@ class FakeControl:
         self.drained: dict[str, bool] = {}
         self.answered = 1
         self.outcome: Facts = {"ok": True}
+        self.upgrade_outcome: Facts = {"ok": True, "pid": 50}
+        self.upgrades = [(40, "alone")]
+        """Process and phase that the facts say, one after the other; the last one stays."""
+        self.upgrade_failure: str | None = None
+        self.has_retired_old = False
         self.store_figures: Facts = {"kind": "shared", "free": 12, "sealed": 3, "filled_bytes": 3145728, "pins": 0}
         self.checked: Facts = {"kind": "shared", "records": 7, "reachable": 6, "faults": []}
         self.counted = dict.fromkeys((one.name for one in COUNTERS), 0) | {"requests": 2000, "hits": 1500}
@@ -29,7 +34,11 @@ class FakeControl:
         ]
 
     def facts(self) -> Facts:
-        return {"name": "shop", "version": "0.1.0", "pid": 40}
+        if len(self.upgrades) > 1:
+            self.upgrades.pop(0)
+        pid, phase = self.upgrades[0]
+        upgrade = {"phase": phase, "other_pid": 50, "failure": self.upgrade_failure}
+        return {"name": "shop", "version": "0.1.0", "pid": pid, "upgrade": upgrade}
 
     def counters(self) -> dict[str, int]:
         return self.counted
@@ -57,3 +66,10 @@ class FakeControl:
 
     async def check_store(self) -> Facts:
         return self.checked
+
+    def upgrade(self) -> Facts:
+        return self.upgrade_outcome
+
+    def retire_old(self) -> Facts:
+        self.has_retired_old = True
+        return {"ok": True, "pid": 40}

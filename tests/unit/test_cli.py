@@ -32,7 +32,7 @@ def arbiter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a stand-in for the arbiter that notes what it was given."""
     module: Any = ModuleType("accel.server.arbiter")
     module.given = []
-    module.run = lambda config, reread: module.given.append((config, reread)) or 0
+    module.run = lambda *given: module.given.append(given) or 0
     monkeypatch.setitem(sys.modules, "accel.server.arbiter", module)
     monkeypatch.setattr("accel.server.arbiter", module, raising=False)
     return module
@@ -107,16 +107,17 @@ def test_the_arbiter_gets_the_configuration_and_a_way_to_read_it_again(
     accel: Callable[..., Result], arbiter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = accel("-b", "h:80", "--no-heuristic")
-    config, reread = arbiter.given[0]
+    config, reread, command = arbiter.given[0]
     monkeypatch.setenv("ACCEL_MEMORY", "32m")
 
     assert result.exit_code == 0
     assert isinstance(config, Config)
     assert (config.memory_bytes, reread().memory_bytes) == (256 << 20, 32 << 20)
+    assert command.arguments == tuple(sys.orig_argv)
 
 
 def test_a_failed_start_is_exit_code_1(accel: Callable[..., Result], arbiter: Any) -> None:
-    def run(config: Config, reread: object) -> int:
+    def run(config: Config, reread: object, command: object) -> int:
         raise StartError("cannot listen on :80: it is in use by nginx (process 7)")
 
     arbiter.run = run
@@ -128,7 +129,7 @@ def test_a_failed_start_is_exit_code_1(accel: Callable[..., Result], arbiter: An
 
 
 def test_the_exit_code_is_the_arbiters(accel: Callable[..., Result], arbiter: Any) -> None:
-    arbiter.run = lambda config, reread: 1
+    arbiter.run = lambda config, reread, command: 1
 
     assert accel("-b", "h:80").exit_code == 1
 

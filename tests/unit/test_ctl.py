@@ -25,7 +25,8 @@ def accelctl(control: FakeControl, tmp_path: Path) -> Iterator[Run]:
     """Return a function that runs accelctl against an admin that lives in a thread."""
     address = Address(path=str(tmp_path / "shop.sock"))
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(admin.serve(control, [address]))
+    server = admin.bind(control, [address])
+    loop.run_until_complete(server.open())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     yield lambda *arguments: CliRunner().invoke(ctl.main, ("--admin", str(address), *arguments))
@@ -216,3 +217,37 @@ def test_wrong_usage_is_exit_code_2() -> None:
 
     assert result.exit_code == 2
     assert "a port needs its host, such as 127.0.0.1:9000" in result.output
+
+
+def test_an_upgrade_waits_for_the_new_program_and_retires_the_old_one(accelctl: Run, control: FakeControl) -> None:
+    control.upgrades = [(40, "starting"), (40, "replaced"), (50, "replacing"), (50, "replacing"), (50, "alone")]
+
+    result = accelctl("upgrade")
+
+    assert result.exit_code == 0
+    assert result.output == "process 50 serves\nprocess 40 ends when its exchanges have ended\n"
+    assert control.has_retired_old
+
+
+def test_an_upgrade_may_keep_the_old_program(accelctl: Run, control: FakeControl) -> None:
+    control.upgrades = [(50, "replacing")]
+
+    result = accelctl("upgrade", "--keep-old")
+
+    assert result.output == "process 50 serves\n"
+    assert not control.has_retired_old
+
+
+def test_an_upgrade_that_failed_is_exit_code_1_and_says_why(accelctl: Run, control: FakeControl) -> None:
+    control.upgrades, control.upgrade_failure = [(40, "starting"), (40, "left")], "it was not ready in time"
+
+    result = accelctl("upgrade")
+
+    assert result.exit_code == 1
+    assert "the running program stays: it was not ready in time" in result.output
+
+
+def test_an_upgrade_under_way_is_said_with_the_counters(accelctl: Run, control: FakeControl) -> None:
+    control.upgrades = [(40, "replacing")]
+
+    assert "process 40 (the old one, process 50, still lives)" in accelctl("stat").output

@@ -23,7 +23,8 @@ NO_ANSWER: tuple[int, dict[bytes, bytes], bytes] = (0, {}, b"")
 @pytest.fixture
 async def server(control: FakeControl, tmp_path: Path) -> AsyncIterator[admin.AdminServer]:
     """Return an admin on a unix socket and on TCP."""
-    opened = await admin.serve(control, [Address(path=str(tmp_path / "a.sock")), Address("127.0.0.1", 0)])
+    opened = admin.bind(control, [Address(path=str(tmp_path / "a.sock")), Address("127.0.0.1", 0)])
+    await opened.open()
     yield opened
     opened.close()
 
@@ -270,7 +271,7 @@ async def test_a_connection_that_says_nothing_is_dropped(
 
 async def test_closing_removes_the_socket_from_the_disk(control: FakeControl, tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    opened = await admin.serve(control, [Address(path=str(path))])
+    opened = admin.bind(control, [Address(path=str(path))])
 
     opened.close()
 
@@ -297,6 +298,6 @@ async def test_a_failed_start_leaves_nothing_open(
     path = tmp_path / "b.sock"
 
     with pytest.raises(StartError, match="in use"):
-        await admin.serve(control, [Address(path=str(path)), server.addresses[1]])
+        admin.bind(control, [Address(path=str(path)), server.addresses[1]])
 
     assert not path.exists()

@@ -27,8 +27,12 @@ def bound() -> Iterator[list[socket.socket]]:
 
 
 def bind(bound: list[socket.socket], *addresses: Address, reuseport: bool = False) -> list[socket.socket]:
-    bound += listeners.bind(ServerOptions(listen=addresses, reuseport=reuseport), {})
+    bound += sockets(listeners.bind(ServerOptions(listen=addresses, reuseport=reuseport), {}))
     return bound
+
+
+def sockets(bound: list[listeners.Bound]) -> list[socket.socket]:
+    return [one.sock for one in bound]
 
 
 def port_of(sock: socket.socket) -> int:
@@ -128,9 +132,9 @@ def test_a_low_port_without_the_right_says_whose_it_is(monkeypatch: pytest.Monke
 def test_a_unix_socket_for_clients_is_open_to_all_and_leaves_when_closed(tmp_path: Path) -> None:
     path = tmp_path / "accel.sock"
 
-    sockets = listeners.bind(ServerOptions(listen=(Address(path=str(path)),)), {})
+    opened = sockets(listeners.bind(ServerOptions(listen=(Address(path=str(path)),)), {}))
     mode = stat.S_IMODE(path.stat().st_mode)
-    listeners.close(sockets)
+    listeners.close(opened)
 
     assert mode == 0o666
     assert not path.exists()
@@ -158,7 +162,7 @@ def test_a_path_where_somebody_answers_is_left_alone(bound: list[socket.socket],
 
 def test_a_path_that_somebody_took_over_is_not_removed(bound: list[socket.socket], tmp_path: Path) -> None:
     address = Address(path=str(tmp_path / "accel.sock"))
-    old = listeners.bind(ServerOptions(listen=(address,)), {})
+    old = sockets(listeners.bind(ServerOptions(listen=(address,)), {}))
     Path(address.path).unlink()
     bind(bound, address)
 
@@ -185,7 +189,7 @@ def test_sockets_that_systemd_passed_are_taken_instead(
     monkeypatch.setattr(listeners, "FIRST_PASSED_FD", passed.detach())
     environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http", "HOME": "/"}
 
-    bound += listeners.bind(ServerOptions(), environ)
+    bound += sockets(listeners.bind(ServerOptions(), environ))
 
     assert [port_of(sock) for sock in bound] == [port]
     assert environ == {"HOME": "/"}

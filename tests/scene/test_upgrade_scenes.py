@@ -1,0 +1,357 @@
+"""USR2, WINCH and QUIT while clients are there: the next program takes over, fails, dies, or is taken back."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from accel_process import Accel, StartAccel
+from children import SOON_S, eventually, is_alive
+from fault_origin import FaultOrigin, StartFaultOrigin, gated, reply
+from http_clients import Load, ask, several_clients
+from programs import begin_upgrade, facts, in_charge, retire, stop, title, upgrade, wait_alone, wait_in_charge
+
+pytestmark = pytest.mark.scene
+NEVER_STORED = "Cache-Control: no-store"
+PRIVATE = ("--store-kind", "private")
+
+
+@pytest.fixture
+def origin(fault: FaultOrigin) -> FaultOrigin:
+    """Return an origin with a page that may be stored, one that may not, and one that waits for its gate."""
+    fault.on("/page", reply(b"page", "Cache-Control: max-age=600"))
+    fault.on("/passed", reply(b"passed", NEVER_STORED))
+    fault.on("/slow", gated(reply(b"whole", NEVER_STORED)))
+    return fault
+
+
+def with_file(start_accel: StartAccel, origin: FaultOrigin, path: Path, *flags: str) -> Accel:
+    """Start an accel that reads `path`, which a test may break later."""
+    path.write_text("")
+    return start_accel([origin.backend], "--config", str(path), *flags)
+
+
+@pytest.mark.parametrize("flags", [(), PRIVATE, ("--reuseport",)], ids=["shared", "private", "reuseport"])
+def test_upgrades_under_load_fail_nobody(
+    flags: tuple[str, ...], start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend], *flags)
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        for _ in range(2):
+            old = in_charge(accel)
+            assert upgrade(accel) != old
+            load.wait_more(100)
+            retire(accel, old)
+            load.wait_more(100)
+
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+    assert accel.child.wait() == 0
+    stop(accel)
+
+
+def test_an_exchange_and_an_idle_connection_of_the_old_program_end_well(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    old = in_charge(accel)
+
+    with several_clients(accel, 2) as [busy, idle]:
+        idle.ask("/passed")
+        busy.begin("/slow")
+        origin.wait_asked("/slow")
+        upgrade(accel)
+        served = idle.ask("/passed")
+        os.kill(old, signal.SIGQUIT)
+        accel.child.wait_for(" stopping ")
+        last = idle.ask("/passed")
+        origin.open_gate()
+        answer = busy.answer()
+
+    assert answer.body == b"whole"
+    assert served.status == last.status == 200
+    assert answer.fields["connection"] == last.fields["connection"] == "close"
+    wait_alone(accel)
+    stop(accel)
+
+
+def test_until_it_is_ready_the_old_program_answers_and_then_the_new_one(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    old = in_charge(accel)
+
+    new = begin_upgrade(accel)
+    starting = facts(accel)["upgrade"]
+    wait_in_charge(accel, new)
+    replacing = facts(accel)["upgrade"]
+    retire(accel, old)
+
+    assert starting in ({"phase": "starting", "other_pid": new, "failure": None}, replacing)
+    assert replacing == {"phase": "replacing", "other_pid": old, "failure": None}
+    stop(accel)
+
+
+def test_process_ids_and_titles_say_which_program_is_which(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "accel.pid"
+    accel = start_accel([origin.backend], "--pid", str(pid_file))
+    old = in_charge(accel)
+
+    new = upgrade(accel)
+    written = pid_file.read_text(), Path(f"{pid_file}.oldbin").read_text()
+    titles = title(old), title(new)
+    retire(accel, old)
+    files = sorted(path.name for path in tmp_path.glob("accel.pid*"))
+    stop(accel)
+
+    assert written == (f"{new}\n", f"{old}\n")
+    assert titles == ("accel: old arbiter scene", "accel: arbiter scene")
+    assert files == ["accel.pid"]
+    assert not pid_file.exists()
+    assert not accel.admin_path.exists()
+
+
+def test_winch_sends_the_old_workers_away_and_hup_brings_them_back(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    old, old_workers = in_charge(accel), accel.worker_pids()
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        new = upgrade(accel)
+        os.kill(old, signal.SIGWINCH)
+        eventually("the old workers are gone", lambda: not any(map(is_alive, old_workers)))
+        load.wait_more(100)
+        os.kill(old, signal.SIGHUP)
+        accel.child.wait_for(" workers-wanted count=2")
+        os.kill(new, signal.SIGQUIT)
+        wait_in_charge(accel, old)
+        wait_alone(accel)
+        load.wait_more(100)
+
+    assert load.failures == []
+    assert len(accel.accepting_pids()) == 2
+    assert f" successor-gone pid={new} why='exit code 0'" in accel.log
+
+
+def test_winch_without_a_new_program_is_not_obeyed(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    """A terminal that changes its size sends it, too."""
+    accel = start_accel([origin.backend])
+
+    accel.send(signal.SIGWINCH)
+    accel.child.wait_for(" signal-ignored signal=SIGWINCH ")
+
+    assert ask(accel, "/page").status == 200
+
+
+def test_a_new_program_with_a_wrong_configuration_leaves_the_old_one_serving(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    path = tmp_path / "accel.toml"
+    accel = with_file(start_accel, origin, path)
+    accel.expects_dump = True
+    path.write_text('memory = "much"')
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        new = begin_upgrade(accel)
+        accel.child.wait_for(f" upgrade-failed pid={new} why='it ended, exit code 2; its own words are above'")
+        wait_alone(accel)
+        load.wait_more(100)
+    path.write_text("")
+    upgrade(accel)
+    retire(accel, accel.child.pid)
+
+    assert load.failures == []
+    assert "'much' will not do" in accel.log
+    stop(accel)
+
+
+def test_a_new_program_that_is_not_ready_in_time_is_ended(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    accel = start_accel([origin.backend], "--upgrade-timeout", "1ms")
+    accel.expects_dump = True
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        new = begin_upgrade(accel)
+        accel.child.wait_for(f" upgrade-failed pid={new} why='it was not ready in time'")
+        wait_alone(accel)
+        load.wait_more(100)
+
+    assert load.failures == []
+    assert not is_alive(new)
+    assert facts(accel)["upgrade"]["failure"] == "it was not ready in time"
+
+
+def test_a_new_program_killed_before_it_is_ready_leaves_the_old_one_in_charge(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    old = in_charge(accel)
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        new = begin_upgrade(accel)
+        os.kill(new, signal.SIGKILL)
+        accel.child.wait_for(f" upgrade-failed pid={new} why='it ended, signal SIGKILL; its own words are above'")
+        wait_alone(accel)
+        load.wait_more(100)
+
+    assert load.failures == []
+    assert in_charge(accel) == old
+
+
+def test_a_new_program_killed_later_gives_charge_back_and_the_retired_workers_return(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "accel.pid"
+    accel = start_accel([origin.backend], "--pid", str(pid_file))
+    old = in_charge(accel)
+    new = upgrade(accel)
+    os.kill(old, signal.SIGWINCH)
+    accel.child.wait_for(" workers-retired ")
+
+    os.kill(new, signal.SIGKILL)
+    wait_in_charge(accel, old)
+    eventually("its workers accept", lambda: len(accel.accepting_pids()) == 2)
+    wait_alone(accel)
+
+    assert ask(accel, "/page").status == 200
+    assert pid_file.read_text() == f"{old}\n"
+    assert sorted(path.name for path in tmp_path.glob("accel.pid*")) == ["accel.pid"]
+    assert title(old) == "accel: arbiter scene"
+
+
+def test_an_old_program_that_is_killed_leaves_the_new_one_alone_in_charge(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "accel.pid"
+    accel = start_accel([origin.backend], "--pid", str(pid_file))
+    new = upgrade(accel)
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        accel.send(signal.SIGKILL)
+        wait_alone(accel)
+        load.wait_more(100)
+
+    assert load.failures == []
+    assert in_charge(accel) == new
+    assert sorted(path.name for path in tmp_path.glob("accel.pid*")) == ["accel.pid"]
+    stop(accel)
+
+
+def test_an_old_program_that_is_killed_before_the_new_one_is_ready_loses_nothing(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    new = begin_upgrade(accel)
+
+    accel.send(signal.SIGKILL)
+    wait_in_charge(accel, new)
+    wait_alone(accel)
+
+    assert ask(accel, "/page").status == 200
+    stop(accel)
+
+
+def test_stopping_the_old_program_before_the_new_one_is_ready_stops_both(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    accel.expects_dump = True
+    new = begin_upgrade(accel)
+
+    accel.send(signal.SIGTERM)
+
+    assert accel.child.wait() == 0
+    eventually("both have ended", lambda: not is_alive(new))
+    assert " upgraded " not in accel.log
+
+
+def test_a_second_upgrade_is_refused_while_two_programs_live(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    accel = start_accel([origin.backend])
+    old = in_charge(accel)
+    new = upgrade(accel)
+
+    os.kill(old, signal.SIGUSR2)
+    accel.child.wait_for(f" upgrade-refused why='process {new} has taken over: stop one of the two first'")
+    status, said = accel.admin_answer("POST", "/upgrade", {})
+    retire(accel, old)
+
+    assert (status, said["error"]) == (409, f"process {old}, the old one, still lives: retire it first")
+    stop(accel)
+
+
+def test_a_unix_sockets_path_stays_until_the_last_program_has_gone(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    path = tmp_path / "clients.sock"
+    accel = start_accel([origin.backend], "--listen", f"unix:{path}")
+    old = in_charge(accel)
+
+    upgrade(accel)
+    both = {ask_unix(path) for _ in range(20)}
+    retire(accel, old)
+    alone = ask_unix(path)
+    stop(accel)
+
+    assert both == {200}
+    assert alone == 200
+    assert not path.exists()
+
+
+def ask_unix(path: Path) -> int:
+    """Return the status of a page asked for through a unix socket."""
+    connection = http.client.HTTPConnection("scene", timeout=SOON_S)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(SOON_S)
+    connection.sock.connect(str(path))
+    try:
+        connection.request("GET", "/passed")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_drained_backend_stays_drained(start_accel: StartAccel, start_fault_origin: StartFaultOrigin) -> None:
+    kept, drained = (start_fault_origin() for _ in range(2))
+    for origin in (kept, drained):
+        origin.on("/passed", reply(b"passed", NEVER_STORED))
+    accel = start_accel([kept.backend, drained.backend])
+    accel.admin("POST", "/drain", {"backend": drained.backend})
+    old = in_charge(accel)
+
+    upgrade(accel)
+    retire(accel, old)
+    statuses = {ask(accel, "/passed").status for _ in range(10)}
+
+    assert statuses == {200}
+    assert accel.backends()[drained.backend]["state"] == "draining"
+    assert drained.asked("/passed") == []
+    stop(accel)
+
+
+def test_an_address_that_the_new_configuration_adds_is_listened_on_and_one_that_it_lacks_is_left(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    gone, added = tmp_path / "gone.sock", tmp_path / "added.sock"
+    path = tmp_path / "accel.toml"
+    path.write_text(f'listen = ["unix:{gone}"]')
+    accel = start_accel([origin.backend], "--config", str(path), listens=False)
+    path.write_text(f'listen = ["unix:{added}"]')
+    old = in_charge(accel)
+
+    upgrade(accel)
+    both = ask_unix(gone), ask_unix(added)
+    retire(accel, old)
+
+    assert both == (200, 200)
+    assert ask_unix(added) == 200
+    assert not gone.exists()
+    stop(accel)
