@@ -149,6 +149,11 @@ class Origin:
             for backend in self._balancer.backends
         }
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether fetches of this worker wait for a place: another would stand behind them."""
+        return bool(self._queue)
+
     async def fetch(self, request: OriginRequest) -> OriginResponse:
         """Return a backend's response to `request` as soon as its head is here.
 

@@ -21,6 +21,9 @@ says little of them (a stored style sheet lies beside an account page), so it ta
 same was learned. In doubt both sides are served: a page that comes within the wait is one fetch, a slow one that may
 not be stored costs its followers the wait and no second round.
 
+Where a fetch would only stand in the queue before full backends (`--max-connections`), nobody gives up: the place that
+the leader has is the quickest way to an answer, and a crowd in the queue would push others out of it.
+
 Who could lie? A client chooses the pages that it asks for, never what is learned of them: of an answer only that
 counts which any client would get (`Fill._says_something_lasting`), of kin only a success, since whoever makes up
 names gets 404s. Whoever walks through pages that are not storable makes their kin OWN until one is stored: then a herd

@@ -167,6 +167,7 @@ class MemoryOrigin:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.script: dict[bytes, Page | Exception | Callable[[Call], None]] = {}
+        self.is_crowded = False
         self.is_reading_bodies = True
         """False: later calls take nothing of their request's body, as over a full connection."""
 

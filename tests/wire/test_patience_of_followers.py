@@ -201,6 +201,17 @@ async def test_a_follower_whose_leader_left_gives_up_for_a_fetch_of_its_own(held
     assert bodies([follower]) == [b"own"]
 
 
+async def test_where_a_fetch_would_stand_in_a_queue_nobody_gives_up(held: Scene) -> None:
+    held.origin.is_crowded = True
+    clients = ask_all(held, "/slow")
+    await held.after(10)
+    (call,) = held.origin.calls
+    call.answer(b"one", cache_control=MINUTE)
+    await held.settle()
+
+    assert bodies(clients) == [b"one"] * 4
+
+
 @pytest.mark.parametrize(("wait_s", "fetches"), [(None, 1), (0.0, 4)])
 async def test_the_wait_is_the_operators(make_scene: MakeScene, wait_s: float | None, fetches: int) -> None:
     scene = make_scene(caching=CachingOptions(coalesce_wait_s=wait_s))

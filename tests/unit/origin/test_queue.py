@@ -188,6 +188,27 @@ async def test_fetches_over_max_connections_wait_and_never_pass_it(
     assert origin.connections <= 3
 
 
+async def test_an_origin_is_crowded_while_a_fetch_waits_for_a_place(
+    origin: ScriptedOrigin, make_worker: MakeWorker
+) -> None:
+    async def script(talk: Conversation) -> None:
+        await talk.receive_head()
+        await talk.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await talk.closed()
+
+    origin.script = script
+    worker = make_worker(origin, max_connections=1)
+    got = await worker.fetch()
+    assert not worker.origin.is_crowded
+
+    waiting = asyncio.create_task(worker.fetch())
+    await until(lambda: worker.origin.is_crowded)
+    got.close()
+    (await waiting).close()
+
+    assert not worker.origin.is_crowded
+
+
 async def test_a_full_backend_answers_503_after_the_wait(
     origin: ScriptedOrigin, make_worker: MakeWorker
 ) -> None:
