@@ -62,9 +62,10 @@ cdef class Inspector(Index):
         return oldest / 1e9
 
     def check(self) -> tuple:
-        """Return what was counted (records, pieces, live and dead bytes, twins, broken, torn) and the first faults found."""
+        """Return what was counted (see `shared.Check`) and the first faults found."""
         faults = []
-        counts = dict.fromkeys(("records", "pieces", "live_bytes", "dead_bytes", "reachable", "twins", "broken", "torn"), 0)
+        names = ("records", "pieces", "live_bytes", "dead_bytes", "reachable", "twins", "broken", "torn")
+        counts = dict.fromkeys(names, 0)
         cdef uint64_t number
         for number in range(self.map.segment_count):
             self.check_segment(number, counts, faults)

@@ -39,7 +39,7 @@ cdef class Map:
         PyBuffer_Release(&self.buffer)
 
     def forget(self, uint64_t row):
-        """Take back what a dead worker held: its pins, its open segments, the one that it was emptying. Arbiter only."""
+        """Take back what a dead worker held: pins, open segments, the one that it was emptying. Arbiter only."""
         cdef uint64_t number, word
         cdef accel_segment *segment
         for number in range(self.segment_count):
@@ -86,7 +86,7 @@ cdef class Map:
         return siphash(self.secret_low, self.secret_high, data, length)
 
     cdef uint64_t checksum(self, accel_record *record) noexcept:
-        """Return what the record's checksum must be: header from `hash` on, key, meta, then the body or its identity."""
+        """Return what the record's checksum must be: of the header from `hash` on, key, meta, body or identity."""
         cdef const char *first = <char *>record + CHECKED_FROM
         if record.shape == SHAPE_PARENT:
             return self.hash(first, <char *>references(record) - first)

@@ -1,4 +1,12 @@
 # A warm start: what lies in a file is believed as far as it proves itself. Runs alone, before there is a worker.
+#
+# The segments are stepped through as a walk does. OPEN and CLAIMED become SEALED; `fill` goes back to where the chain
+# of well-formed records of the segment's generation ends; a slot stays only if this came by the very record that it
+# leads to, which proves its bucket, tag and place at once. So nothing is pointed to that the walk of its segment would
+# not find: a segment freed under a slot would be worse than a wrong byte. A long body stays only if every reference
+# leads to a well-formed piece of it. Rows go on numbering above all that stays, so no number has two records.
+#
+# Reads the heads of records, not bodies: one pass over the segments in order, one over the index.
 
 cdef enum:
     NUMBER_BITS = 48  # below these a record's number has its row; no counter comes near the highest of them

@@ -2,6 +2,14 @@
 
 Knows the first page and nothing behind it. Invariant: the words that the checksum covers change only while nobody else
 uses the map: when it is made, and at a warm start.
+
+Which file is gone on with. One whose magic, version, fingerprint, checksum and plan are this program's; its lock says
+that every process that used it is dead. Then either
+- the machine has not gone down since (`lives` has this boot's mark, or 0): memory and file are the same pages, so what
+  there is, is what a kill leaves; or
+- it has, and each program had ended before and written everything (`lives` is 0): the same, by way of the disk; or
+- it went down under a program: its pages reached the disk in any order, so an invalidation may be missing whose record
+  is there. Begun anew: what was purged may never come back.
 """
 
 from __future__ import annotations

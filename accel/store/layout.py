@@ -1,28 +1,37 @@
-"""The shared store's memory map, version 1: what lies where, who writes it, and what a kill leaves.
+"""The shared store's memory map, version 2: what lies where, who writes it, and what a kill leaves.
 
 Owns every offset, width and constant of the map. The compiled side reads them from a C header that setup.py writes
 out of this module, so there is one source; `FINGERPRINT` lets each side refuse another's map. Knows no process.
 
 ```
- header     4 KiB, one page      geometry and secret (written once, before the first fork); the segments' sequence
+ header     4 KiB, one page      geometry, secret, epoch (checksummed); the segments' sequence; who uses it
  rows       64 bytes a worker    its running number, what it evicted, moved, refused
  segments   32 bytes each        the segment word, its place in the FIFO order, how far it is filled, since when
- pins       [row][segment] u32   how often that process holds that segment; one row more than there are workers
+ pins       [row][segment] u32   how often that process holds that segment
  index      [bucket][8] u64      slots: where the record of a key lies; a bucket is one cache line
  ghosts     u32 each             fingerprints of what lately left the probation segments (a hint, never a proof)
+ numbers    see `numbers`        what was invalidated, and when: as old as the records that it covers
  data       segment x size       64 bytes left empty, then records end to end up to `fill`
 ```
 ```
  slot          tag 30 | segment 16 | offset 18 in units of 16 bytes        0: empty (no record lies at offset 0)
  reference     generation 30 | segment 16 | offset 18                      where a piece of a long body lies
  segment word  generation 40 | owner row 16 | kind 4 | state 4
- record        64 bytes (see RECORD), key, meta, then the body, or for a long body the references to its pieces
+ used          epoch 24 | count 8
+ record        64 bytes (see RECORD), key, meta, then the body; for a long body its identity, then references to its
+               pieces. All pieces of a body have its identity for a number: a reference that leads to a piece of
+               another body, however it came to that, is found out
 ```
+Rows. Two programs may use one map at once, the old and the new one of an upgrade: side 0 and side 1, `row_count` rows
+each, side 0's first; behind them two rows of pins alone, with which each arbiter looks. A worker raises its side's
+`rows_used` before its first pin, so whoever looks for pins reads the rows in use and not all 256.
 
 Who writes each word
 --------------------
-- header: the arbiter, before it forks; `sequence` by fetch-and-add.
-- rows, pins: the worker of that row alone, and the arbiter once that worker is dead (`forget`).
+- header: the arbiter, before it forks, and a warm start; `sequence` by fetch-and-add; `rows_used` by compare-and-swap
+  upwards, to 0 by the other side's arbiter when that program is dead; `lives` by that side's arbiter, or by the other
+  when it is dead.
+- rows, pins: the worker of that row alone, and an arbiter once that worker is dead (`forget`).
 - segment word: by compare-and-swap, and only along these arrows:
     FREE -> OPEN(w)        whoever needs space; w alone writes this segment's order, fill and bytes from here on
     OPEN(w) -> SEALED      w when it is full; the arbiter when w is dead
@@ -31,7 +40,8 @@ Who writes each word
     CLAIMED(w) -> SEALED   the arbiter when w is dead; the next walk finds done what was done
     LIMBO -> FREE          anyone who finds no pin on it; the generation goes up by one
 - slots, references: by compare-and-swap.
-- ghosts, a record's `used`: anybody, plain stores; a lost one costs a little hit ratio and nothing else.
+- ghosts, a record's `used`: anybody, plain stores; a lost one costs a little hit ratio, or a checksum computed twice.
+- numbers: see there.
 - everything else under `fill`: nobody, ever. A record is immutable.
 
 Writing. A record's bytes go above `fill`, where nobody looks; then `fill` moves over them (release); then one
@@ -74,14 +84,34 @@ What a kill -9 leaves
                                   stops at the first record whose generation is not the segment's
  holding pins                     they stand until the arbiter has seen the death and calls `forget`
 
-`--memory` is the size of the whole map. It is allocated when it is made (posix_fallocate), so a full machine is an
-error at the start and no SIGBUS later, and sealed, so nobody can cut it short.
+Two programs
+------------
+The new program maps what the old one made, if version, fingerprint, checksum and plan are its own, and takes the other
+side; all that is said above of processes holds between the two as within one. Neither writes the header's checksummed
+words. Each arbiter forgets its own dead. When every process of the other is dead, the one that stays forgets that side
+whole, and the next successor takes it. A successor that fails to start may have held something: the next one begins by
+forgetting its own side, where nobody lives then.
+
+A file
+------
+The map is allocated when it is made or opened (`backing`), so a full machine is an error at the start and no SIGBUS
+later. Which file is gone on with and which begun anew stands in `header`. Nothing should be wrong in one that is gone
+on with, and it is not believed all the same, for a disk, or a hand, may have changed it:
+- before there is a worker (`_warm.pxi`) every slot and reference is proven to lead to a well-formed record that the
+  walk of its segment will find, or emptied. So nothing leads out of the map, whatever the file holds.
+- bytes are verified when they are first used. `used` carries the epoch in which the checksum was known to be right:
+  that of writing, or of a reader who compared it, a long body's pieces with it. Each warm start begins the next epoch,
+  on the disk before anything is written in it. A wrong checksum empties the slot, is a miss, and is counted (`torn`).
+  A copy made by a walk keeps its epoch, so what nobody verified stays so. 24 bits of epoch are 16 million restarts.
+Not verified are ghosts, `used` and order, which change what stays and not what is true, and the numbers: a bit flipped
+there may bring back what was purged, as in any memory.
 
 Every place between two writes that matters has a name in `Step`, and a watcher may be called there: the tests let
 other workers act at each of them, and kill the process at each of them (tests/unit/store/test_shared_steps.py).
 
-Sizes. A slot for each 512 bytes and a ghost for each two slots: 2 % of the map. Segments of a 256th of the map,
-256 KiB to 1 MiB, so that walking one stays well under 2 ms; larger only where 65,536 of them would not do.
+Sizes. A slot for each 512 bytes, a ghost for each two slots, two numbers for each 4 KiB: 2.5 % of the map.
+Segments of a 256th of the map, 256 KiB to 1 MiB, so that walking one stays well under 2 ms; larger only where 65,536 of
+them would not do.
 
 Sources: Segcache (NSDI 21: segments, one eviction for many objects), S3-FIFO (SOSP 23: probation, ghosts, reinsertion),
 hazard pointers (Michael 2004), SipHash (Aumasson, Bernstein 2012), Pelikan's and memcached's notes on slab pinning.
