@@ -166,7 +166,15 @@ def test_an_undamaged_file_is_full_of_records(tmp_path: Path, sound: bytes) -> N
 
 @pytest.mark.parametrize(
     "damage",
-    [flip_bits, flip_bits_of_tables, flip_bits_of_record_heads, put_random_words, zero_pages, exchange_pages, cut_short],
+    [
+        flip_bits,
+        flip_bits_of_tables,
+        flip_bits_of_record_heads,
+        put_random_words,
+        zero_pages,
+        exchange_pages,
+        cut_short,
+    ],
 )
 def test_a_damaged_file_gives_no_wrong_byte_and_crashes_nobody(tmp_path: Path, sound: bytes, damage: Damage) -> None:
     path = tmp_path / "accel.store"
