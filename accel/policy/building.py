@@ -155,10 +155,11 @@ class Builder:
         return self._block(part) if part.data == "block" else (self._when(part),)
 
     def _when(self, tree: Tree[Token]) -> nodes.When:
-        condition, block = tree.children
+        condition, block, *otherwise = tree.children
         assert isinstance(block, Tree)
         built = self._condition(condition)
-        return nodes.When(built, self._block(block), (), built.place)
+        rest = [self._otherwise(part) for part in otherwise if isinstance(part, Tree)]
+        return nodes.When(built, self._block(block), rest[0] if rest else (), built.place)
 
     def _statement(self, tree: Tree[Token]) -> nodes.Statement:
         return _STATEMENTS[str(tree.data)](self, tree)

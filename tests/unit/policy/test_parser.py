@@ -37,8 +37,9 @@ def test_a_statement_goes_on_after_a_comma_an_operator_and_inside_brackets() -> 
     assert isinstance(when.condition, nodes.AllOf)
 
 
-def test_else_may_stand_on_the_next_line_and_chains() -> None:
-    (when,) = statements('when path == "/a" { lookup }\nelse when path == "/b" { pipe }\nelse { seal }')
+@pytest.mark.parametrize("gap", [" ", "\n"])
+def test_else_may_stand_on_the_next_line_and_chains(gap: str) -> None:
+    (when,) = statements(f'when path == "/a" {{ lookup }}{gap}else when path == "/b" {{ pipe }}{gap}else {{ seal }}')
 
     assert isinstance(when, nodes.When)
     (second,) = when.otherwise
