@@ -107,6 +107,13 @@ class Balancer:
         """Tell whether a backend outside `exclude` is up, full or not."""
         return bool(self._available(exclude))
 
+    def free_places(self) -> int | None:
+        """Return how many fetches more would find a place, as far as can be seen; None: any number."""
+        limit = self._max_connections
+        if not limit:
+            return None
+        return sum(max(0, limit - self._board.in_flight(backend.row)) for backend in self._available(()))
+
     def _available(self, exclude: Collection[int]) -> tuple[Backend, ...]:
         is_available = self._board.is_available
         return tuple([b for b in self.backends if b.row not in exclude and is_available(b.row)])

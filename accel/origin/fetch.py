@@ -140,6 +140,7 @@ class Origin:
         self._counters = counters
         self._closes = options.keep_alive_connections == 0
         self._budget = RetryBudget(options.retry_share)
+        self._reserved = 0
         self._balancer = Balancer(options.balance, options.backends, rows, board, options.max_connections)
         self._queue = FetchQueue(self._balancer, options.queue_length, options.queue_s)
         resolver = Resolver()
@@ -149,10 +150,22 @@ class Origin:
             for backend in self._balancer.backends
         }
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether fetches of this worker wait for a place: another would stand behind them."""
-        return bool(self._queue)
+    def reserve(self) -> bool:
+        """Whether a fetch would get a place at once; then the caller begins it in this same turn of the loop.
+
+        Of many who ask in one turn, before any fetch has begun, only as many hear yes as there are places.
+        """
+        places = self._balancer.free_places()
+        if places is None:
+            return True
+        if self._queue or self._reserved >= places:
+            return False
+        self._reserved += 1
+        asyncio.get_running_loop().call_soon(self._unreserve)
+        return True
+
+    def _unreserve(self) -> None:
+        self._reserved -= 1
 
     async def fetch(self, request: OriginRequest) -> OriginResponse:
         """Return a backend's response to `request` as soon as its head is here.

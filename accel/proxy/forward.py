@@ -98,7 +98,7 @@ async def _followed(
 ) -> Next:
     """Answer from another request's fill, unless its head does not come `until` then."""
     await wait_until(until, fill.head())
-    if not fill.has_head and exchange.service.origin.is_crowded:
+    if not fill.has_head and not exchange.service.origin.reserve():
         await fill.head()
     if fill.has_head:
         return await _answered(exchange, found, fill, False, may_fail, reason)
@@ -112,7 +112,7 @@ async def _led(exchange: Exchange, found: Found, reason: Forward, until: float |
     claim = None if reason is Forward.REQUEST else service.claim(found.key)
     if claim is not None and not claim.leads:
         await wait_until(until, claim.wait())
-        if claim.stands and service.origin.is_crowded:
+        if claim.stands and not service.origin.reserve():
             await claim.wait()
         if claim.stands:
             service.counters[_GAVE_UP] += 1

@@ -21,8 +21,8 @@ says little of them (a stored style sheet lies beside an account page), so it ta
 same was learned. In doubt both sides are served: a page that comes within the wait is one fetch, a slow one that may
 not be stored costs its followers the wait and no second round.
 
-Where a fetch would only stand in the queue before full backends (`--max-connections`), nobody gives up: the place that
-the leader has is the quickest way to an answer, and a crowd in the queue would push others out of it.
+Where backends are limited (`--max-connections`) no more give up than get a place at once: for the others the leader's
+place is the quickest way to an answer, and in the queue before full backends they would push everybody else out.
 
 Who could lie? A client chooses the pages that it asks for, never what is learned of them: of an answer only that
 counts which any client would get (`Fill._says_something_lasting`), of kin only a success, since whoever makes up

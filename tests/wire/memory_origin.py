@@ -167,7 +167,8 @@ class MemoryOrigin:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.script: dict[bytes, Page | Exception | Callable[[Call], None]] = {}
-        self.is_crowded = False
+        self.places: int | None = None
+        """How many may still reserve one; None: any number."""
         self.is_reading_bodies = True
         """False: later calls take nothing of their request's body, as over a full connection."""
 
@@ -188,6 +189,13 @@ class MemoryOrigin:
         elif scripted is not None:
             scripted(call)
         return await call.run()
+
+    def reserve(self) -> bool:
+        """As `Origin.reserve`."""
+        if self.places is None:
+            return True
+        self.places -= 1
+        return self.places >= 0
 
     @property
     def seen(self) -> list[tuple[bytes, bytes]]:

@@ -201,15 +201,16 @@ async def test_a_follower_whose_leader_left_gives_up_for_a_fetch_of_its_own(held
     assert bodies([follower]) == [b"own"]
 
 
-async def test_where_a_fetch_would_stand_in_a_queue_nobody_gives_up(held: Scene) -> None:
-    held.origin.is_crowded = True
+async def test_no_more_give_up_than_there_are_places_for(held: Scene) -> None:
+    held.origin.places = 1
     clients = ask_all(held, "/slow")
     await held.after(10)
-    (call,) = held.origin.calls
-    call.answer(b"one", cache_control=MINUTE)
+    leaders, own = held.origin.calls
+    leaders.answer(b"one", cache_control=MINUTE)
+    own.answer(b"own", cache_control=MINUTE)
     await held.settle()
 
-    assert bodies(clients) == [b"one"] * 4
+    assert sorted(bodies(clients)) == [b"one", b"one", b"one", b"own"]
 
 
 @pytest.mark.parametrize(("wait_s", "fetches"), [(None, 1), (0.0, 4)])

@@ -188,7 +188,7 @@ async def test_fetches_over_max_connections_wait_and_never_pass_it(
     assert origin.connections <= 3
 
 
-async def test_an_origin_is_crowded_while_a_fetch_waits_for_a_place(
+async def test_as_many_may_reserve_a_place_in_one_turn_as_there_are(
     origin: ScriptedOrigin, make_worker: MakeWorker
 ) -> None:
     async def script(talk: Conversation) -> None:
@@ -197,16 +197,24 @@ async def test_an_origin_is_crowded_while_a_fetch_waits_for_a_place(
         await talk.closed()
 
     origin.script = script
-    worker = make_worker(origin, max_connections=1)
-    got = await worker.fetch()
-    assert not worker.origin.is_crowded
+    worker = make_worker(origin, max_connections=3)
+    first = await worker.fetch()
+    assert [worker.origin.reserve() for _ in range(4)] == [True, True, False, False]
 
-    waiting = asyncio.create_task(worker.fetch())
-    await until(lambda: worker.origin.is_crowded)
-    got.close()
-    (await waiting).close()
+    others = [asyncio.create_task(worker.fetch()) for _ in range(3)]
+    await until(lambda: len(worker.origin._queue) == 1)
+    assert not worker.origin.reserve()
+    first.close()
+    for other in others:
+        (await other).close()
 
-    assert not worker.origin.is_crowded
+    assert [worker.origin.reserve() for _ in range(4)] == [True, True, True, False]
+
+
+async def test_without_a_limit_there_is_always_a_place(origin: ScriptedOrigin, make_worker: MakeWorker) -> None:
+    worker = make_worker(origin)
+
+    assert all(worker.origin.reserve() for _ in range(1000))
 
 
 async def test_a_full_backend_answers_503_after_the_wait(
