@@ -49,15 +49,23 @@ _RELOAD = frozenset({b"no-cache", b"max-age", b"min-fresh"})
 _PRAGMA_NO_CACHE = Directives({b"no-cache": None})
 
 
-def judge(stored: Stored, request: Fields, now: float, options: CachingOptions) -> Judgement:
-    """Decide whether `stored`, whose key matches, may answer a request with these fields (RFC 9111 §4)."""
+def judge(
+    stored: Stored, request: Fields, now: float, options: CachingOptions, is_soft_purged: bool = False
+) -> Judgement:
+    """Decide whether `stored`, whose key matches, may answer a request with these fields (RFC 9111 §4).
+
+    What is `is_soft_purged` counts as stale: HTTP allows its use for as long as it is fresh, so it is served while it
+    is refreshed behind; after that the usual grace applies.
+    """
     terms = stored.terms
     if terms.no_cache:
         return VALIDATE_STALE
     age_s = current_age(stored, now)
     directives = _request_directives(request, options)
     if age_s < terms.lifetime_s:
-        return FRESH if _accepts_fresh(directives, stored, age_s) else VALIDATE_REQUEST
+        if not _accepts_fresh(directives, stored, age_s):
+            return VALIDATE_REQUEST
+        return STALE_SERVE if is_soft_purged else FRESH
     if terms.must_revalidate or age_s - terms.lifetime_s >= _accepted_staleness(directives, stored, age_s):
         return VALIDATE_STALE
     return STALE_SERVE

@@ -4,10 +4,13 @@ Owns the binary form of a record's `meta`; the body lies beside it and the store
 what was encoded decodes to an equal value, and a form written by another version of this module is refused,
 never guessed.
 
-    stored response  version kind status reason-length field-count number request-at response-at initial-age
-                     lifetime grace if-error source flags | reason | { name-length value-length name value }
+    stored response  version kind status reason-length field-count number response-at initial-age tags-length
+                     request-at lifetime grace if-error source flags
+                     | tags, one a line | reason | { name-length value-length name value }
     variant list     version kind generation number | names, one a line; an empty line; values, one a line
     pass mark        version kind until number
+
+Whoever walks over everything stored reads a `Glimpse`: what invalidation asks for, without decoding the fields.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ from accel.caching.freshness import LifetimeSource, Terms, date_at
 from accel.http.conditional import etag_of, last_modified_of
 from accel.http.message import Fields, Line
 
-VERSION = 1
+VERSION = 2
 _STORED, _VARIANTS, _PASS = 1, 2, 3
 
-_STORED_HEAD = Struct("<BBHHHQddddddBB")
+_STORED_HEAD = Struct("<BBHHHQddIddddBB")
 _VARIANTS_HEAD = Struct("<BBQQ")
 _PASS_HEAD = Struct("<BBdQ")
 _LINE = Struct("<HI")
@@ -48,6 +51,8 @@ class Stored:
     terms: Terms
     number: int
     """The invalidation number read before its fetch began: whatever is invalidated after that covers it."""
+    tags: tuple[bytes, ...] = ()
+    """See `caching.tags`."""
 
     @property
     def etag(self) -> bytes | None:
@@ -115,8 +120,40 @@ def decode(meta: bytes) -> Meta:
     return decoder(meta)
 
 
+class Glimpse:
+    """What invalidation asks of an encoded stored response."""
+
+    __slots__ = ("_meta", "initial_age_s", "number", "response_at", "status", "tags")
+
+    def __init__(self, meta: bytes) -> None:
+        """`meta` is of a stored response; see `glimpse`."""
+        self._meta = meta
+        _, _, self.status, _, _, self.number, self.response_at, self.initial_age_s, length, *_ = (
+            _STORED_HEAD.unpack_from(meta)
+        )
+        self.tags = _parted(meta[_STORED_HEAD.size : _STORED_HEAD.size + length])
+
+    def fields(self) -> Fields:
+        """Decode the fields."""
+        return _decode_stored(self._meta).fields
+
+
+def glimpse(meta: bytes) -> Glimpse | None:
+    """Return what invalidation asks of a record's `meta`; None if that is no stored response."""
+    return Glimpse(meta) if meta[:2] == _STORED_FORM else None
+
+
+def _joined(tags: tuple[bytes, ...]) -> bytes:
+    """Return tags as lines: no field's value holds a line end, and the empty tag comes last if it is there."""
+    return b"".join(tag + b"\n" for tag in tags)
+
+
+def _parted(lines: bytes) -> tuple[bytes, ...]:
+    return tuple(lines.split(b"\n")[:-1])
+
+
 def _encode_stored(stored: Stored) -> bytes:
-    terms, lines = stored.terms, stored.fields.lines
+    terms, lines, tags = stored.terms, stored.fields.lines, _joined(stored.tags)
     flags = terms.must_revalidate * _MUST_REVALIDATE | terms.no_cache * _NO_CACHE | terms.immutable * _IMMUTABLE
     head = _STORED_HEAD.pack(
         VERSION,
@@ -125,16 +162,17 @@ def _encode_stored(stored: Stored) -> bytes:
         len(stored.reason),
         len(lines),
         stored.number,
-        stored.request_at,
         stored.response_at,
         stored.initial_age_s,
+        len(tags),
+        stored.request_at,
         terms.lifetime_s,
         terms.grace_s,
         terms.if_error_s,
         terms.source.value,
         flags,
     )
-    pieces = [head, stored.reason]
+    pieces = [head, tags, stored.reason]
     for name, value in lines:
         pieces += (_LINE.pack(len(name), len(value)), name, value)
     return b"".join(pieces)
@@ -142,8 +180,8 @@ def _encode_stored(stored: Stored) -> bytes:
 
 def _decode_stored(meta: bytes) -> Stored:
     head = _STORED_HEAD.unpack_from(meta)
-    _, _, status, reason_length, count, number, request_at, response_at, initial_age_s, *term_values = head
-    start = _STORED_HEAD.size
+    _, _, status, reason_length, count, number, response_at, initial_age_s, tags_length, request_at, *rest = head
+    start = _STORED_HEAD.size + tags_length
     stop = start + reason_length
     return Stored(
         status=status,
@@ -152,8 +190,9 @@ def _decode_stored(meta: bytes) -> Stored:
         request_at=request_at,
         response_at=response_at,
         initial_age_s=initial_age_s,
-        terms=_decode_terms(*term_values),
+        terms=_decode_terms(*rest),
         number=number,
+        tags=_parted(meta[_STORED_HEAD.size : start]),
     )
 
 
@@ -191,8 +230,9 @@ def _decode_pass(meta: bytes) -> PassMark:
     return PassMark(until_at, number)
 
 
+_STORED_FORM = bytes((VERSION, _STORED))
 _DECODERS: dict[bytes, Callable[[bytes], Meta]] = {
-    bytes((VERSION, _STORED)): _decode_stored,
+    _STORED_FORM: _decode_stored,
     bytes((VERSION, _VARIANTS)): _decode_variants,
     bytes((VERSION, _PASS)): _decode_pass,
 }

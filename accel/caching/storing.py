@@ -20,6 +20,7 @@ from accel.caching.freshness import (
 )
 from accel.caching.key import vary_names
 from accel.caching.stored import Stored
+from accel.caching.tags import tags_of
 from accel.config import CachingOptions
 from accel.http.conditional import etag_of, last_modified_of
 from accel.http.fields import Directives, cache_control, format_date, hop_by_hop, http_date
@@ -160,6 +161,7 @@ def stored_response(response: Response, terms: Terms, request_at: float, respons
         initial_age_s=corrected_initial_age(response, request_at, response_at),
         terms=terms,
         number=number,
+        tags=tags_of(response.fields),
     )
 
 

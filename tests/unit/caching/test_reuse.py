@@ -248,3 +248,23 @@ def test_no_combination_serves_what_its_terms_forbid(
     if b"no-cache" in control and not ignore_reload:
         assert verdict.reuse is Reuse.VALIDATE
     assert (verdict.forward is None) == (verdict.reuse is not Reuse.VALIDATE)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "control", "terms", "expected"),
+    [
+        (1, None, PLAIN, STALE_SERVE),
+        (1, None, replace(PLAIN, must_revalidate=True), STALE_SERVE),
+        (1, b"no-cache", PLAIN, VALIDATE_REQUEST),
+        (1, None, replace(PLAIN, no_cache=True), VALIDATE_STALE),
+        (101, None, PLAIN, VALIDATE_STALE),
+        (101, None, replace(PLAIN, grace_s=10), STALE_SERVE),
+        (111, None, replace(PLAIN, grace_s=10), VALIDATE_STALE),
+    ],
+)
+def test_what_was_purged_softly_counts_as_stale(
+    age_s: float, control: bytes | None, terms: Terms, expected: Judgement
+) -> None:
+    request = Fields([] if control is None else [(CC, control)])
+
+    assert judge(stored(terms), request, NOW + age_s, OPTIONS, is_soft_purged=True) is expected

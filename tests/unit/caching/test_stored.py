@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel.caching.freshness import LifetimeSource, Terms
-from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
+from accel.caching.stored import PassMark, Stored, VariantList, decode, encode, glimpse
+from accel.caching.tags import ANY
 from accel.http.message import Fields
 
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
@@ -31,6 +32,9 @@ STORED = st.builds(
     initial_age_s=TIMES,
     terms=TERMS,
     number=NUMBERS,
+    tags=st.lists(st.binary(min_size=1, max_size=9).filter(lambda tag: b"\n" not in tag), max_size=5).map(
+        lambda tags: (*tags, ANY) if len(tags) == 5 else tuple(tags)
+    ),
 )
 VARIANTS = st.builds(VariantList, st.lists(NAMES, max_size=5).map(tuple), NUMBERS, NUMBERS)
 MARKS = st.builds(PassMark, TIMES, NUMBERS)
@@ -41,7 +45,22 @@ def test_meta_round_trips(meta: Stored | VariantList | PassMark) -> None:
     assert decode(encode(meta)) == meta
 
 
-@pytest.mark.parametrize("meta", [b"", b"\x01", b"\x00\x01", b"\x02\x01" + bytes(100), b"\x01\x09" + bytes(100)])
+@given(STORED)
+def test_a_glimpse_sees_what_invalidation_asks_for(stored: Stored) -> None:
+    seen = glimpse(encode(stored))
+
+    assert seen is not None
+    assert (seen.number, seen.tags, seen.status) == (stored.number, stored.tags, stored.status)
+    assert (seen.response_at, seen.initial_age_s) == (stored.response_at, stored.initial_age_s)
+    assert seen.fields() == stored.fields
+
+
+@given(VARIANTS | MARKS)
+def test_a_glimpse_sees_stored_responses_alone(meta: VariantList | PassMark) -> None:
+    assert glimpse(encode(meta)) is None
+
+
+@pytest.mark.parametrize("meta", [b"", b"\x02", b"\x00\x01", b"\x01\x01" + bytes(100), b"\x02\x09" + bytes(100)])
 def test_a_form_of_another_version_is_refused(meta: bytes) -> None:
     with pytest.raises(ValueError, match="meta begins"):
         decode(meta)
