@@ -213,22 +213,60 @@ def health(daemon: Daemon, ready: bool) -> None:
 
 
 @main.command()
-@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.argument("names", nargs=-1, metavar="[URL|TAG]...")
+@click.option("--tag", "are_tags", is_flag=True, help="The names are tags: Surrogate-Key, Cache-Tag or xkey.")
+@click.option("--all", "everything", is_flag=True, help="Drop everything; give no name.")
+@click.option("--soft", is_flag=True, help="Drop nothing: it counts as stale, and is refreshed by its next hit.")
 @as_json
 @click.pass_obj
-def purge(daemon: Daemon, urls: tuple[str, ...], as_json: bool) -> None:
-    """Drop what is stored for each URL, every variant in every worker.
+def purge(
+    daemon: Daemon, names: tuple[str, ...], are_tags: bool, everything: bool, soft: bool, as_json: bool
+) -> None:
+    """Drop what is stored for each URL, or under any of some tags, or everything, in every worker.
 
     A URL is written whole and as it is sent: http://shop.example/list?page=2
     """
-    receipts = daemon.ask("/purge", {"urls": urls})["receipts"]
+    if everything == bool(names) or (everything and are_tags):
+        raise click.UsageError("name URLs, or tags after --tag, or use --all alone")
+    kind = "tags" if are_tags else "urls"
+    what: dict[str, Any] = {"all": True} if everything else {kind: names}
+    _show_receipts(daemon.ask("/purge", what | {"soft": soft})["receipts"], as_json)
+
+
+@main.command()
+@click.argument("expression")
+@as_json
+@click.pass_obj
+def ban(daemon: Daemon, expression: str, as_json: bool) -> None:
+    """Drop every stored response that EXPRESSION matches.
+
+    For instance: 'url ~ ^/news/ && age > 1h' or 'field.content-type == text/css'
+    """
+    _show_receipts([daemon.ask("/ban", {"ban": expression})], as_json)
+
+
+@main.command()
+@as_json
+@click.pass_obj
+def bans(daemon: Daemon, as_json: bool) -> None:
+    """Show the bans that are pending: already effective, not yet applied to everything stored."""
+    rows = daemon.ask("/bans")
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        _print(ctl_views.bans(rows))
+    else:
+        click.echo("no ban is pending")
+
+
+def _show_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         _print_json(receipts)
     else:
         for receipt in receipts:
             click.echo(ctl_views.receipt(receipt))
-    if any(receipt["answered"] < receipt["workers"] for receipt in receipts):
-        raise click.ClickException("not every worker answered; see 'accelctl workers', then purge again")
+    if any(receipt["answered"] < receipt["workers"] and "counting" not in receipt for receipt in receipts):
+        raise click.ClickException("not every worker answered; nobody serves it all the same: see 'accelctl workers'")
 
 
 @main.command()

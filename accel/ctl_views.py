@@ -86,13 +86,31 @@ def store(figures: Mapping[str, Any]) -> Table:
     return table
 
 
+def bans(rows: list[dict[str, Any]]) -> Table:
+    """Return one row a pending ban."""
+    table = _table(">number", ">age", "ban")
+    for row in rows:
+        table.add_row(str(row["number"]), show_duration(round(row["age_s"])), Text(row["ban"]))
+    return table
+
+
 def receipt(row: Mapping[str, Any]) -> str:
-    """Return a purge's receipt as a sentence."""
-    dropped = {0: "nothing was stored", 1: "dropped 1 stored response"}.get(
-        row["dropped"], f"dropped {row['dropped']} stored responses"
-    )
+    """Return an invalidation's receipt as a sentence."""
+    count = row.get("dropped", row.get("touched", 0))
+    responses = f"{count:,} stored response" + ("s" if count != 1 else "")
+    if "touched" in row:
+        done = f"{responses} count{'s' if count == 1 else ''} as stale" if count else "nothing was stored"
+    else:
+        done = f"dropped {responses}" if count else "nothing was stored"
+    if "counting" in row:
+        done = "effective everywhere; counting is still under way"
     answered = f"{row['answered']} of {row['workers']} workers answered"
-    return f"{row['url']}: {dropped}; {answered}, {row['ms']:.1f} ms"
+    return f"{_named(row)}: {done}; {answered}, {row['ms']:.1f} ms"
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    names = ", ".join(row["names"])
+    return {"url": names, "tag": f"tag {names}", "ban": f"ban {names}"}.get(row["what"], "everything")
 
 
 def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> Text:

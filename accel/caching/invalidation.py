@@ -1,15 +1,50 @@
-"""Invalidation: which stored targets an unsafe request has made untrue (RFC 9111 §4.4).
+"""Invalidation: which stored targets an unsafe request has made untrue (RFC 9111 §4.4), and what a PURGE asks for.
 
-Owns the reading of Location and Content-Location for that purpose. Invariant: only targets of the request's
-own host are named, so that no origin can empty another's part of the cache.
+Owns the reading of Location and Content-Location, and of PURGE's fields. Invariant: an unsafe request names only
+targets of its own host, so that no origin can empty another's part of the cache; a PURGE asks for one thing, and one
+that could mean two is refused.
 RFC 9110 §9.2.1; RFC 3986 §5.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from enum import Enum
 
+from accel.caching.key import primary_key
+from accel.caching.tags import ANY, MOST_TAGS, tags_of
+from accel.caching.tags import FIELDS as TAG_FIELDS
 from accel.http.message import Request, Response
+
+
+class What(Enum):
+    """What a purge names."""
+
+    URL = "url"
+    """Every variant of some targets."""
+    TAG = "tag"
+    """Every response that carries one of some tags."""
+    BAN = "ban"
+    """Every response that an expression matches."""
+    ALL = "all"
+    """Everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What is to be dropped, or with `is_soft` to count as stale."""
+
+    what: What
+    names: tuple[bytes, ...] = ()
+    """Primary keys, tags, or the text of one ban."""
+    is_soft: bool = False
+
+    def words(self) -> list[str]:
+        """Return the names as an operator wrote them."""
+        texts = [name.decode("utf-8" if self.what is What.BAN else "latin-1") for name in self.names]
+        return ["http://" + text.replace("\0", "", 1) for text in texts] if self.what is What.URL else texts
+
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 """Methods that change nothing; of any other, known or not, it must be assumed (RFC 9110 §9.2.1)."""
@@ -20,6 +55,7 @@ _REFERENCE = re.compile(
 )
 """RFC 3986, appendix B, without control characters and spaces: those are in no target."""
 _AUTHORITY = re.compile(rb"(?P<host>\[[0-9a-f:.]+\]|[^:@\[\]]+)(?::(?P<port>\d*))?")
+_SOFT_FIELDS = (b"soft-purge", b"fastly-soft-purge")
 _DEFAULT_PORT = {b"http": b"80", b"https": b"443"}
 
 
@@ -34,6 +70,29 @@ def targets(request: Request, response: Response) -> list[tuple[bytes, bytes]]:
         if target is not None and (request.host, target) not in found:
             found.append((request.host, target))
     return found
+
+
+def requested(request: Request) -> Purge:
+    """Return what a PURGE asks for; ValueError says what to write instead."""
+    fields = request.fields
+    is_soft = any(fields.get(name) == b"1" for name in _SOFT_FIELDS)
+    named = [name for name in (b"ban", b"purge", *TAG_FIELDS) if name in fields]
+    if b"ban" in named:
+        if len(named) > 1 or is_soft:
+            raise ValueError("a ban goes alone: send Ban without Soft-Purge, Purge or tags")
+        return Purge(What.BAN, (fields.get(b"ban") or b"",))
+    if b"purge" in named:
+        if len(named) > 1 or fields.get(b"purge") != b"all":
+            raise ValueError("to purge everything send Purge: all, without tags")
+        return Purge(What.ALL, (), is_soft)
+    if named:
+        tags = tags_of(fields)
+        if not tags:
+            raise ValueError(f"{named[0].decode().title()} names no tag")
+        if ANY in tags:
+            raise ValueError(f"at most {MOST_TAGS} tags at once")
+        return Purge(What.TAG, tags, is_soft)
+    return Purge(What.URL, (primary_key(request.host, request.target),), is_soft)
 
 
 def _same_host_target(request: Request, reference: bytes) -> bytes | None:

@@ -10,14 +10,13 @@ with commas or repeated (Varnish). Tags match exactly, letter case too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from accel.http.message import Fields
 
 MOST_TAGS = 256
 """Tags kept of one response."""
 ANY = b""
-"""Stands for the tags beyond those that are kept; no field can name it."""
+"""Stands for the tags beyond those that are kept; no field can name it, and every purge of a tag covers it."""
 
 _COMMAS = re.compile(rb"[ \t]*,[ \t]*")
 _SPACES = re.compile(rb"[ \t]+")
@@ -40,7 +39,3 @@ def tags_of(fields: Fields) -> tuple[bytes, ...]:
     )
     return found if len(found) <= MOST_TAGS else (*found[:MOST_TAGS], ANY)
 
-
-def purged(tags: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return what a purge of these tags covers: also the responses whose tags are not all kept."""
-    return (*tags, ANY)

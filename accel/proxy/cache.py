@@ -2,20 +2,20 @@
 
 Owns which key a request and a response go under, and whether what lies there may still be seen (invalidation by
 number). Decides nothing about freshness. Invariant: an entry whose fetch began before an invalidation that covers it
-is never returned and never made visible (see server.scoreboard for the numbers).
+is never returned and never made visible (see `covering`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from accel.caching.key import primary_key, selecting_values, variant_key, vary_names
 from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
 from accel.http.cache_status import Forward
 from accel.http.message import Request
 from accel.http.writer import field_lines, status_line
+from accel.proxy.covering import Covered, CoveredResponse, Covering, Numbers
 from accel.proxy.origin_view import VIA_LINE
 from accel.proxy.patience import Evidence
 from accel.stats.counters import CounterRow, index
@@ -24,48 +24,27 @@ from accel.store.store import Record, Store, Writer
 _STORED, _NO_ROOM, _PURGED = index("stored"), index("not_stored_no_room"), index("not_stored_purged")
 
 
-class Numbers(Protocol):
-    """The machine's invalidation numbers."""
-
-    def sequence(self) -> int:
-        """Return the number of the latest invalidation."""
-        ...
-
-    def purged_number(self, key: bytes) -> int:
-        """Return the number of the latest invalidation that covers primary key `key`."""
-        ...
-
-
-class Entry:
+class Entry(CoveredResponse):
     """A stored response's head, ready to be sent; kept beside its record (which it must not refer back to)."""
 
-    __slots__ = ("head", "stored")
+    __slots__ = ("head",)
 
     def __init__(self, stored: Stored, length: int | None) -> None:
         """`length` is the body's, None if it is not known yet."""
-        self.stored = stored
+        super().__init__(stored)
         self.head = prepared_head(stored, length)
 
-    @property
-    def number(self) -> int:
-        """The invalidation number that its fetch began with."""
-        return self.stored.number
 
-
-class Variants:
+class Variants(Covered):
     """A variant list, with the order in which this process used the variants that it names."""
 
     __slots__ = ("list", "order")
 
     def __init__(self, variant_list: VariantList) -> None:
+        super().__init__(variant_list.number)
         self.list = variant_list
         self.order: OrderedDict[bytes, None] = OrderedDict.fromkeys(variant_list.values)
         """Selecting values, least recently used first."""
-
-    @property
-    def number(self) -> int:
-        """The invalidation number that the list was made with."""
-        return self.list.number
 
     def used(self, values: bytes) -> None:
         """Note a use of one variant."""
@@ -81,18 +60,14 @@ class Variants:
         return [self.key(primary, values) for values in self.order]
 
 
-class Mark:
+class Mark(Covered):
     """A hit-for-miss mark."""
 
     __slots__ = ("mark",)
 
     def __init__(self, mark: PassMark) -> None:
+        super().__init__(mark.number)
         self.mark = mark
-
-    @property
-    def number(self) -> int:
-        """The invalidation number that the mark was made with."""
-        return self.mark.number
 
 
 Content = Entry | Variants | Mark
@@ -147,18 +122,22 @@ class Cache:
     """Look-up and storing in one worker."""
 
     def __init__(self, store: Store, numbers: Numbers, counters: CounterRow, variants_limit: int) -> None:
-        self._store, self._numbers = store, numbers
+        self._store, self._covering = store, Covering(numbers)
         self.variants_limit = variants_limit
         self.counters = counters
         self.evidence = Evidence()
 
     def sequence(self) -> int:
         """Return the number to note when a fetch begins."""
-        return self._numbers.sequence()
+        return self._covering.sequence()
 
-    def is_covered(self, primary: bytes, number: int) -> bool:
-        """Whether an invalidation of `primary` came after `number` was noted."""
-        return number < self._numbers.purged_number(primary)
+    def is_dropped(self, primary: bytes, entry: Entry) -> bool:
+        """Whether an invalidation came that covers an entry: what asks now may not get it."""
+        return self._covering.is_dropped(primary, entry)
+
+    def may_join(self, primary: bytes, number: int) -> bool:
+        """Whether a request that comes now may share a fetch of `primary` that began at `number`."""
+        return self._covering.may_join(primary, number)
 
     def find(self, request: Request, now: float) -> Found:
         """Return what is stored for a request."""
@@ -190,7 +169,7 @@ class Cache:
 
     def commit(self, primary: bytes, key: bytes, stored: Stored, writer: Writer) -> None:
         """Make a whole response visible; what was invalidated since its fetch began is dropped instead."""
-        if self.is_covered(primary, stored.number):
+        if not self._covering.may_appear(primary, CoveredResponse(stored)):
             self.counters[_PURGED] += 1
             writer.abort()
             return
@@ -206,7 +185,8 @@ class Cache:
     def freshen(self, primary: bytes, record: Record, stored: Stored) -> tuple[Entry, Record]:
         """Return what a 304 renewed; it is stored too, unless it was invalidated or is gone."""
         entry = Entry(stored, record.length)
-        renewed = None if self.is_covered(primary, stored.number) else self._store.freshen(record, encode(stored))
+        may_appear = self._covering.may_appear(primary, entry)
+        renewed = self._store.freshen(record, encode(stored)) if may_appear else None
         if renewed is None:
             return entry, record
         renewed.decoded = entry
@@ -214,7 +194,7 @@ class Cache:
 
     def mark(self, found: Found, until_at: float, number: int) -> None:
         """Remember until `until_at` that answers to this key cannot be stored."""
-        if not self.is_covered(found.primary, number):
+        if self._covering.may_appear(found.primary, Covered(number)):
             self._store.put(found.key, encode(PassMark(until_at, number)))
 
     def drop(self, primary: bytes) -> int:
@@ -230,6 +210,13 @@ class Cache:
         if type(content) is Variants:
             return sum(map(self._drop_variant, content.keys(primary)))
         return 0
+
+    def count(self, primary: bytes) -> int:
+        """Return how many responses are stored under a primary key."""
+        _, content = self._visible(primary, primary)
+        if type(content) is Variants:
+            return sum(type(self._visible(primary, key)[1]) is Entry for key in content.keys(primary))
+        return int(type(content) is Entry)
 
     def _drop_variant(self, key: bytes) -> bool:
         record = self._store.get(key)
@@ -290,7 +277,7 @@ class Cache:
         if record is None:
             return None, None
         content = self._decoded(record)
-        if content.number < self._numbers.purged_number(primary):
+        if self._covering.is_dropped(primary, content):
             self.drop(key)
             return None, None
         return record, content

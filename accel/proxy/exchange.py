@@ -155,7 +155,8 @@ class Exchange:
         if b"authorization" in self.request.fields and not is_shareable(found.entry.stored.fields):
             self._miss(found, Forward.REQUEST)
             return
-        judgement = judge(found.entry.stored, self.request.fields, now, self.service.caching)
+        entry, caching = found.entry, self.service.caching
+        judgement = judge(entry.stored, self.request.fields, now, caching, entry.is_soft_purged)
         match judgement.reuse:
             case Reuse.FRESH:
                 self._hit(found, Outcome.HIT, now)

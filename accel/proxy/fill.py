@@ -145,8 +145,14 @@ class Fill:
             self._response = None
 
     def fits(self, request: Request) -> bool:
-        """Whether the response that is being stored, or was validated, is the one for `request` too."""
-        return self._service.cache.find(request, self._service.now()).key == self.key
+        """Whether the response that is being stored, or was validated, is the one for `request` too.
+
+        It is not if an invalidation of its tags came since the fetch began: who joined after that must not get it.
+        """
+        cache = self._service.cache
+        if self.entry is None or cache.is_dropped(self._found.primary, self.entry):
+            return False
+        return cache.find(request, self._service.now()).key == self.key
 
     async def _run(self) -> None:
         try:
@@ -352,4 +358,4 @@ class Flights:
 
 
 def _uncovered(service: Service, found: Found, fill: Fill | None) -> Fill | None:
-    return None if fill is None or service.cache.is_covered(found.primary, fill.number) else fill
+    return fill if fill is not None and service.cache.may_join(found.primary, fill.number) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from accel.caching.invalidation import targets
+from accel.caching.invalidation import Purge, What, requested, targets
 from accel.caching.key import primary_key
 from accel.caching.reuse import Reuse, judge, may_serve_on_error, remaining_s
 from accel.errors import OriginError
@@ -60,12 +60,16 @@ async def piped(exchange: Exchange) -> None:
 
 
 async def purged(exchange: Exchange) -> None:
-    """Drop every variant of the target in all workers, then answer with a receipt."""
-    request, service = exchange.request, exchange.service
-    started_at = service.now()
-    receipt = await service.invalidator.invalidate((primary_key(request.host, request.target),), counted=True)
-    facts = receipt.facts(request.host, request.target, service.now() - started_at)
-    status = 200 if receipt.dropped else 404
+    """Drop what the request names in all workers, then answer with a receipt; 404 if no URL was stored."""
+    service, started_at = exchange.service, exchange.service.now()
+    try:
+        purge = requested(exchange.request)
+        receipt = await service.invalidator.invalidate(purge, counted=True)
+    except ValueError as error:
+        exchange.answer(synth.receipt(400, {"error": str(error)}, exchange.date()), Outcome.SYNTHETIC)
+        return
+    status = 404 if purge.what is What.URL and not receipt.count else 200
+    facts = receipt.facts(purge, service.now() - started_at)
     exchange.answer(synth.receipt(status, facts, exchange.date()), Outcome.SYNTHETIC)
 
 
@@ -137,7 +141,8 @@ def _answered_from_store(exchange: Exchange, found: Found, reason: Forward) -> N
     service, now = exchange.service, exchange.service.now()
     if found.entry is None or found.record is None:
         return Next.AGAIN
-    if judge(found.entry.stored, exchange.request.fields, now, service.caching).reuse is not Reuse.FRESH:
+    entry, fields = found.entry, exchange.request.fields
+    if judge(entry.stored, fields, now, service.caching, entry.is_soft_purged).reuse is not Reuse.FRESH:
         return Next.AGAIN
     service.counters[_COLLAPSED] += 1
     member = cache_status.forward(reason, collapsed=True, ttl_s=remaining_s(found.entry.stored, now))
@@ -209,7 +214,7 @@ async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Ne
 def _served_stale(exchange: Exchange, found: Found, reason: Forward, status: int | None) -> bool:
     """Answer with what is stored though the forward failed, if that is allowed (RFC 5861 §4)."""
     service, now = exchange.service, exchange.service.now()
-    if found.entry is None or found.record is None or service.cache.is_covered(found.primary, found.entry.number):
+    if found.entry is None or found.record is None or service.cache.is_dropped(found.primary, found.entry):
         return False
     if not may_serve_on_error(found.entry.stored, exchange.request.fields, now, service.caching):
         return False
@@ -252,7 +257,7 @@ async def _invalidate(exchange: Exchange, response: OriginResponse) -> None:
     if not keys:
         return
     try:
-        await exchange.service.invalidator.invalidate(keys, counted=False)
+        await exchange.service.invalidator.invalidate(Purge(What.URL, keys), counted=False)
     except BaseException:
         response.close()
         raise

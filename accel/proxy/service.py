@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from accel.caching.invalidation import Purge
 from accel.config import CachingOptions, Limits
 from accel.origin.fetch import Origin
 from accel.policy.verdict import Policy
@@ -24,21 +25,25 @@ from accel.stats.counters import CounterRow
 class Receipt:
     """What an invalidation did, over all workers."""
 
-    dropped: int
-    """Stored responses freed."""
+    count: int
+    """Stored responses freed; of a soft one, made stale."""
     workers: int
     answered: int
-    """Workers that said what they freed; the others already serve nothing that it covers."""
+    """Workers that answered; the others already serve nothing that it covers."""
+    is_counting: bool = False
+    """Whether the count was still under way when it was given: it will be larger."""
 
-    def facts(self, host: bytes, target: bytes, took_s: float) -> dict[str, object]:
-        """Return what the one who purged `host` and `target` is told, as JSON values."""
-        return {
-            "url": f"http://{host.decode('latin-1')}{target.decode('latin-1')}",
-            "dropped": self.dropped,
+    def facts(self, purge: Purge, took_s: float) -> dict[str, object]:
+        """Return what the one who purged is told, as JSON values."""
+        facts: dict[str, object] = {
+            "what": purge.what.value,
+            "names": purge.words(),
+            "touched" if purge.is_soft else "dropped": self.count,
             "workers": self.workers,
             "answered": self.answered,
             "ms": round(took_s * 1000, 3),
         }
+        return facts | {"counting": "still under way"} if self.is_counting else facts
 
 
 class Claim(Protocol):
@@ -72,8 +77,11 @@ class Coalescer(Protocol):
 class Invalidator(Protocol):
     """Takes invalidation numbers for the whole machine."""
 
-    async def invalidate(self, keys: tuple[bytes, ...], counted: bool) -> Receipt:
-        """Return when no worker serves what `keys` (primary ones) covered; `counted` waits for what was freed."""
+    async def invalidate(self, purge: Purge, counted: bool) -> Receipt:
+        """Return when no worker serves what is purged; `counted` waits a while for what was freed.
+
+        Raises ValueError for a ban that cannot be read; RequestError when it could not be done.
+        """
         ...
 
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from accel.caching.invalidation import Purge, What
+from accel.caching.key import primary_key
 from accel.config import Limits
 from accel.errors import RequestError
 from accel.http.message import Line, Request
@@ -16,8 +18,10 @@ from accel.http.request_parser import RequestParser
 
 Facts = dict[str, object]
 
-MOST_URLS = 1000
-"""URLs in one purge."""
+MOST_NAMES = 1000
+"""URLs or tags in one purge."""
+_PURGE_FORM = 'write {"urls": ["http://host/path"]}, {"tags": ["a"]} or {"all": true}; beside it "soft": true'
+"""What a purge may look like."""
 LIMITS = Limits(body_bytes=4 * 1024 * 1024)
 
 
@@ -46,8 +50,15 @@ class Control(Protocol):
         """Return address, weight, state (up, down, draining), in_flight, requests, failures, why, ramp."""
         ...
 
-    async def purge(self, host: bytes, target: bytes) -> Facts:
-        """Drop a URL in every worker; return url, dropped, workers, answered, ms."""
+    async def invalidate(self, purge: Purge) -> Facts:
+        """Drop in every worker; return what, names, dropped (touched if soft), workers, answered, ms, and counting.
+
+        Raises ValueError for a ban that cannot be read, RequestError when it could not be done.
+        """
+        ...
+
+    def bans(self) -> list[Facts]:
+        """Return ban, number and age_s of each ban that is not known to be applied everywhere."""
         ...
 
     def set_drain(self, backend: str, draining: bool) -> bool:
@@ -131,13 +142,59 @@ async def _ready(control: Control, body: Any) -> Answer:
 
 
 async def _purge(control: Control, body: Any) -> Answer:
-    urls = body.get("urls")
-    if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
-        raise Refused(400, 'write {"urls": ["http://host/path"]}')
-    if len(urls) > MOST_URLS:
-        raise Refused(413, f"at most {MOST_URLS} URLs at once")
-    places = [_place(url) for url in urls]
-    return 200, {"receipts": [await control.purge(host, target) for host, target in places]}
+    purges = _purges(body)
+    return 200, {"receipts": [await _invalidated(control, purge) for purge in purges]}
+
+
+def _purges(body: Any) -> list[Purge]:
+    """Return what a body of `/purge` asks for: one for each URL, one for all tags together, or one for everything."""
+    is_soft = body.get("soft", False)
+    named = [name for name in ("urls", "tags", "all") if name in body]
+    if len(named) != 1 or not isinstance(is_soft, bool):
+        raise Refused(400, _PURGE_FORM)
+    if named == ["all"]:
+        if body["all"] is not True:
+            raise Refused(400, _PURGE_FORM)
+        return [Purge(What.ALL, (), is_soft)]
+    texts = body[named[0]]
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise Refused(400, _PURGE_FORM)
+    if len(texts) > MOST_NAMES:
+        raise Refused(413, f"at most {MOST_NAMES} {named[0]} at once".replace("urls", "URLs"))
+    if named == ["tags"]:
+        return [Purge(What.TAG, tuple(map(_tag, texts)), is_soft)]
+    return [Purge(What.URL, (primary_key(*_place(url)),), is_soft) for url in texts]
+
+
+async def _ban(control: Control, body: Any) -> Answer:
+    text = body.get("ban")
+    if not isinstance(text, str):
+        raise Refused(400, 'write {"ban": "url ~ ^/news/"}')
+    return 200, await _invalidated(control, Purge(What.BAN, (text.encode(),)))
+
+
+async def _invalidated(control: Control, purge: Purge) -> Facts:
+    try:
+        return await control.invalidate(purge)
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+    except RequestError as error:
+        raise Refused(error.status, error.why) from None
+
+
+async def _bans(control: Control, body: Any) -> Answer:
+    return 200, control.bans()
+
+
+def _tag(text: str) -> bytes:
+    """Return a tag as a field of a response may carry it."""
+    try:
+        tag = text.strip().encode("latin-1")
+    except UnicodeEncodeError:
+        raise Refused(400, f"no tag: {text!a}; write it as the response's field has it") from None
+    if not tag or not text.isprintable():
+        raise Refused(400, f"no tag: {text!a}; write it as the response's field has it")
+    return tag
 
 
 def _place(url: str) -> tuple[bytes, bytes]:
@@ -222,7 +279,9 @@ ROUTES = (
     Route(b"GET", b"/backends", "the origins, their state and load", _backends),
     Route(b"GET", b"/store", "the shared store: segments, bytes, pins", _store),
     Route(b"GET", b"/store/check", "walk all of the shared store and prove it", _check_store),
-    Route(b"POST", b"/purge", 'drop {"urls": [...]} in every worker', _purge),
+    Route(b"POST", b"/purge", 'drop {"urls": [...]}, {"tags": [...]} or {"all": true}; "soft": true', _purge),
+    Route(b"POST", b"/ban", 'drop what {"ban": "url ~ ^/news/"} matches', _ban),
+    Route(b"GET", b"/bans", "the bans that are pending", _bans),
     Route(b"POST", b"/drain", 'take {"backend": ...} out of rotation', _drain),
     Route(b"POST", b"/undrain", 'give {"backend": ...} back', _undrain),
     Route(b"POST", b"/reload", "read the configuration again", _reload),

@@ -36,6 +36,7 @@ from accel.server.channel import (
     Invalidate,
     Invalidated,
     Message,
+    WalkOwn,
 )
 from accel.server.charge import Charge
 from accel.server.control import ArbiterControl
@@ -48,8 +49,9 @@ from accel.server.privileges import ids, make_log
 from accel.server.reloading import with_kept
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
 from accel.server.sockets import Sockets
-from accel.server.stores import make_arena, make_flights, note_start, share
+from accel.server.stores import make_arena, make_flights, make_numbers, note_start, share
 from accel.server.upgrade import Phase, Upgrade
+from accel.server.walker import Walker
 from accel.server.worker import Birth
 
 if TYPE_CHECKING:
@@ -93,7 +95,6 @@ class Arbiter:
         """The shared store's memory; None for private stores."""
         self._flights: FlightArena | None = None
         self.health = PoolHealth(self.board)
-        self.invalidations = Invalidations(self.board, self._channels)
         self._loop = asyncio.new_event_loop()
         self.crew = Crew(self, self.board, self._loop, config.server.worker_timeout_s)
         self._reread = reread
@@ -116,6 +117,8 @@ class Arbiter:
         try:
             self.arena = self._charge.arena = make_arena(self.config, has_predecessor=given is not None)
             self._flights = make_flights(self.arena)
+            walker = None if self.arena is None else Walker(self.arena)
+            self.invalidations = Invalidations(make_numbers(self.config, self.arena), self._channels, walker)
             self._prepare_log(self.config.log)
             self._charge.begin(ArbiterControl(self), given)
             for number in HANDLED:
@@ -123,6 +126,7 @@ class Arbiter:
             self._tell_facts()
             self._charge.drain(given.drained if given else ())
             self._live()
+            self._loop.run_until_complete(self.invalidations.close())
         finally:
             self._clean_up()
         note("stopped", exit_code=self._exit_code)
@@ -145,6 +149,7 @@ class Arbiter:
     async def _wait(self) -> None:
         """Return when something happened, at the latest after a tick."""
         self.health.tick(time.monotonic())
+        self.invalidations.sweeper.tick(time.monotonic())
         try:
             async with asyncio.timeout(TICK_S):
                 await self._happened.wait()
@@ -226,6 +231,7 @@ class Arbiter:
             sockets=self.sockets.of(row),
             board=self.board,
             arena=self.arena,
+            numbers=self.invalidations.numbers,
             flights=self._flights,
             channel=channel,
         )
@@ -244,11 +250,11 @@ class Arbiter:
             case Invalidate():
                 self.invalidations.asked(child.channel, message)
             case Dropped():
-                self.invalidations.dropped(child.channel, message)
+                self.invalidations.answered(child.channel, message)
             case Configured(generation):
                 if generation == self.generation:
                     self._confirmed(child.channel)
-            case Invalidated() | Drop() | Configure():
+            case Invalidated() | Drop() | WalkOwn() | Configure():
                 note("message-misplaced", worker=child.row + 1, message=type(message).__name__)
 
     def lost(self, child: Child) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accel.config import Config
+from accel.proxy.sweeping import Job
 from accel.server.journal import note
 
 _LARGEST = 1 << 20
@@ -31,37 +32,55 @@ class BackendFailed:
 
 @dataclass(frozen=True, slots=True)
 class Invalidate:
-    """Worker to arbiter: take a number for each of these primary keys; `counted` asks how many responses it hit."""
+    """Worker to arbiter: invalidate these names of a kind (`What`); `counted` asks how many responses it hit."""
 
     ticket: int
-    keys: tuple[bytes, ...]
+    what: str
+    names: tuple[bytes, ...]
+    is_soft: bool
     counted: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Invalidated:
-    """Arbiter to worker: the answer to `Invalidate`. By now no worker serves what the keys covered."""
+    """Arbiter to worker: the answer to `Invalidate`. By now no worker serves what was covered."""
 
     ticket: int
-    dropped: int
-    workers: int
-    answered: int
+    count: int = 0
+    workers: int = 0
+    answered: int = 0
+    is_counting: bool = False
+    status: int = 0
+    """Of the refusal, 0 if it is done."""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Arbiter to worker: free what is stored under these primary keys and say how much it was."""
+    """Arbiter to worker: free what is stored under these primary keys (if soft, keep it) and say how much it was."""
 
     ticket: int
     keys: tuple[bytes, ...]
+    is_soft: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOwn:
+    """Arbiter to worker: walk your own store for these, if any, and answer; the answer also says that every
+    commit that began before this message came is over."""
+
+    ticket: int
+    jobs: tuple[Job, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Worker to arbiter: the answer to `Drop`."""
+    """Worker to arbiter: the answer to `Drop` and to `WalkOwn`, a number for each key or job."""
 
     ticket: int
-    count: int
+    counts: tuple[int, ...]
+    dropped: int = 0
+    """Of a walk: responses that went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +99,7 @@ class Configured:
     generation: int
 
 
-Message = BackendFailed | Invalidate | Invalidated | Drop | Dropped | Configure | Configured
+Message = BackendFailed | Invalidate | Invalidated | Drop | WalkOwn | Dropped | Configure | Configured
 
 _OF_WORKERS = {kind.__name__: kind for kind in (BackendFailed, Invalidate, Dropped, Configured)}
 """All that an arbiter takes from a worker."""

@@ -10,10 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from accel import __version__
-from accel.caching.key import primary_key
+from accel.caching.invalidation import Purge
 from accel.server.admin_routes import Facts
 from accel.server.scoreboard import WorkerState
-from accel.server.stores import checked
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class ArbiterControl:
         sums = self._arbiter.board.counter_sums()
         if self._arbiter.arena is not None:
             sums["evicted"] += int(self._arbiter.arena.stat()["evicted"])  # counted in the store's own rows
-        return sums
+        return sums | self._arbiter.invalidations.counters()
 
     def workers(self) -> list[Facts]:
         """See `Control`."""
@@ -97,16 +96,24 @@ class ArbiterControl:
 
     async def check_store(self) -> Facts:
         """See `Control`."""
-        arena = self._arbiter.arena
-        if arena is None:
+        walker = self._arbiter.invalidations.walker
+        if walker is None:
             return {"kind": "private", "faults": []}
-        return {"kind": "shared", **await checked(arena)}
+        return {"kind": "shared", **await walker.check()}
 
-    async def purge(self, host: bytes, target: bytes) -> Facts:
+    async def invalidate(self, purge: Purge) -> Facts:
         """See `Control`."""
         began = time.monotonic()
-        receipt = await self._arbiter.invalidations.invalidate((primary_key(host, target),))
-        return receipt.facts(host, target, time.monotonic() - began)
+        receipt = await self._arbiter.invalidations.invalidate(purge)
+        return receipt.facts(purge, time.monotonic() - began)
+
+    def bans(self) -> list[Facts]:
+        """See `Control`."""
+        now = time.time()
+        return [
+            {"ban": ban.text, "number": ban.number, "age_s": round(max(0.0, now - ban.at), 1)}
+            for ban in self._arbiter.invalidations.numbers.bans()
+        ]
 
     def set_drain(self, backend: str, draining: bool) -> bool:
         """See `Control`."""

@@ -1,12 +1,11 @@
 """What all processes see at once: one memory map made before the first fork.
 
 ```
- header      16 words            arbiter writes     sequence of invalidations, number of worker rows
+ header      16 words            arbiter writes     number of worker rows
  workers     rows x 8 words      that worker        heartbeat, connections, load, state
  counters    rows x counters     that worker        see stats.counters; outlive the worker
  cells       rows x backends x 4 that worker        in flight, requests, failures, successes
  backends    backends x 2 words  arbiter            state, ramp
- purged      65,536 words        arbiter            the number of the last invalidation of each hash
  turn        a file offset       whoever picks      lseek: one atomic step in the kernel
 ```
 
@@ -15,11 +14,6 @@ value, never a mixture. What a kill -9 leaves: a dead worker's gauges (connectio
 now the row's only owner, clears them with `clear_gauges`; its counters stay and its successor counts on. The
 round-robin turn is the one thing that all workers change: it is the offset of a memfd whose open file all of them
 inherited, and `lseek(fd, 1, SEEK_CUR)` moves it under the kernel's own lock, which no killed process can hold.
-
-Invalidation by number: the arbiter alone takes the next number of the sequence and writes it to the word that the
-key hashes to. A fetch notes the sequence when it starts; what it brought is served and stored only while its key's
-word is not larger. Two keys may share a word: then one purge drops both, which costs a fetch and is never wrong.
-`hash` of bytes is seeded once in the arbiter, so the forks agree and an outsider cannot aim at a word.
 """
 
 from __future__ import annotations
@@ -35,17 +29,15 @@ from accel.stats.counters import COUNTERS, CounterRow
 
 WORKER_ROWS = MOST_WORKERS
 BACKEND_ROWS = 512
-_HASHES = 65536
 _HEADER_WORDS, _WORKER_WORDS, _CELL_WORDS, _BACKEND_WORDS = 16, 8, 4, 2
 
 _WORKERS_AT = _HEADER_WORDS
 _COUNTERS_AT = _WORKERS_AT + WORKER_ROWS * _WORKER_WORDS
 _CELLS_AT = _COUNTERS_AT + WORKER_ROWS * len(COUNTERS)
 _BACKENDS_AT = _CELLS_AT + WORKER_ROWS * BACKEND_ROWS * _CELL_WORDS
-_PURGED_AT = _BACKENDS_AT + BACKEND_ROWS * _BACKEND_WORDS
-_WORDS = _PURGED_AT + _HASHES
+_WORDS = _BACKENDS_AT + BACKEND_ROWS * _BACKEND_WORDS
 
-_SEQUENCE, _ROWS_USED = 0, 1
+_ROWS_USED = 0
 _HEARTBEAT_NS, _CONNECTIONS, _LOAD, _STATE = range(4)
 _FRESH_NS = 750_000_000
 """A heartbeat older than three beats: its worker takes no part in sharing connections."""
@@ -82,23 +74,6 @@ class Scoreboard:
     def next_turn(self) -> int:
         """Return the next number of a sequence that all processes share."""
         return os.lseek(self._turn_fd, 1, os.SEEK_CUR)
-
-    # Invalidation numbers.
-
-    def sequence(self) -> int:
-        """Return the number of the latest invalidation."""
-        return self._words[_SEQUENCE]
-
-    def purged_number(self, key: bytes) -> int:
-        """Return the number of the latest invalidation that covers primary key `key`."""
-        return self._words[_PURGED_AT + hash(key) % _HASHES]
-
-    def invalidate(self, key: bytes) -> int:
-        """Take the next number for `key` and return it. Arbiter only."""
-        number = self._words[_SEQUENCE] + 1
-        self._words[_SEQUENCE] = number
-        self._words[_PURGED_AT + hash(key) % _HASHES] = number
-        return number
 
     # Workers.
 
@@ -214,8 +189,6 @@ class WorkerBoard:
         self.is_available = board.is_available
         self.ramp = board.ramp
         self.in_flight = board.in_flight
-        self.sequence = board.sequence
-        self.purged_number = board.purged_number
 
     def beat(self) -> None:
         """Say that the event loop turns."""

@@ -6,12 +6,7 @@ imported only when it is wanted, so that accel runs, with a private store a work
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import signal
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +16,7 @@ from accel.proxy.service import Coalescer
 from accel.server import holders
 from accel.server.journal import note
 from accel.server.scoreboard import WORKER_ROWS
+from accel.store.numbers import Numbers, cell_count
 from accel.store.private import PrivateStore
 from accel.store.store import Store
 
@@ -120,46 +116,9 @@ def _writer_bytes(config: Config) -> int:
     return _writers_bytes(config) // config.server.workers
 
 
-async def checked(arena: SharedArena) -> dict[str, object]:
-    """Return what a walk over the whole arena finds.
-
-    A child walks: it takes most of a second for each GiB, and the arbiter has heartbeats to watch. The child touches
-    nothing but its pipe, with every signal blocked, so it may be forked while the event loop runs.
-    """
-    read, write = os.pipe()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        try:
-            with os.fdopen(write, "w") as pipe:
-                json.dump(asdict(arena.check()), pipe)
-        finally:
-            os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    os.close(write)
-    try:
-        found: dict[str, object] = json.loads(await _read_all(read))
-    finally:
-        os.close(read)
-        os.waitpid(pid, 0)  # noqa: ASYNC222 - its pipe has ended: it is at its last instruction
-    return found
-
-
-async def _read_all(descriptor: int) -> bytes:
-    """Return what comes through a pipe until its end."""
-    loop = asyncio.get_running_loop()
-    parts: list[bytes] = []
-    while True:
-        readable = loop.create_future()
-        loop.add_reader(descriptor, readable.set_result, None)
-        try:
-            await readable
-        finally:
-            loop.remove_reader(descriptor)
-        part = os.read(descriptor, 65536)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
+def make_numbers(config: Config, arena: SharedArena | None) -> Numbers:
+    """Return the invalidation numbers of whatever the workers store in."""
+    return Numbers.alone(cell_count(config.memory_bytes)) if arena is None else arena.numbers
 
 
 def share(config: Config) -> int:

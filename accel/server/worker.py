@@ -31,6 +31,7 @@ from accel.proxy.clients import Clients
 from accel.proxy.fill import Flights
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Service
+from accel.proxy.sweeping import Job, Sweep
 from accel.server.acceptor import Acceptor
 from accel.server.channel import (
     BackendFailed,
@@ -42,6 +43,7 @@ from accel.server.channel import (
     Invalidate,
     Invalidated,
     Message,
+    WalkOwn,
 )
 from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
@@ -50,6 +52,8 @@ from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
 from accel.server.stores import make_coalescer, make_store, resize_store
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import index
+from accel.store.numbers import Numbers
+from accel.store.private import PrivateStore
 
 if TYPE_CHECKING:
     from accel.store.flights import FlightArena
@@ -59,7 +63,9 @@ BEAT_S = 0.25
 _SETTLED_S = 1.0
 """Exchanges that began under the old configuration have picked their backend so long after it was replaced."""
 _RESERVED_FILES = 64
-_PURGES, _EVICTED, _LOG_LOST = index("purges"), index("evicted"), index("log_records_lost")
+_WALK_AT_ONCE = 100
+"""Records judged between two turns of the loop: half a millisecond."""
+_EVICTED, _LOG_LOST = index("evicted"), index("log_records_lost")
 _FAILURES = index("callback_failures")
 
 
@@ -74,6 +80,7 @@ class Birth:
     board: Scoreboard
     arena: SharedArena | None
     """The shared store's memory; None for private stores."""
+    numbers: Numbers
     flights: FlightArena | None
     """Where workers find each other's fetches; None for private stores."""
     channel: Channel
@@ -115,11 +122,12 @@ class Worker:
         self._coalescer = make_coalescer(birth.flights, birth.row)
         self._log = _open_log(birth.config)
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
-        self._cache = Cache(self._store, self._board, self._board.counters, self._config.limits.variants)
+        self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
         self._origin = self._make_origin()
         service = self._make_service()
         self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
         self._acceptor = Acceptor(birth.sockets, self._clients, self._board)
+        self._walks: set[asyncio.Task[None]] = set()
         self._leaving = asyncio.Event()
         self._hurried = asyncio.Event()
 
@@ -186,10 +194,13 @@ class Worker:
 
     def _told(self, message: Message) -> None:
         match message:
-            case Drop(ticket, keys):
-                dropped = sum(self._cache.drop(key) for key in keys)
-                self._board.counters[_PURGES] += len(keys)
-                self._channel.send(Dropped(ticket, dropped))
+            case Drop(ticket, keys, is_soft):
+                hit = self._cache.count if is_soft else self._cache.drop
+                self._channel.send(Dropped(ticket, tuple(map(hit, keys))))
+            case WalkOwn(ticket, jobs):
+                walk = self._loop.create_task(self._walk_own(ticket, jobs))
+                self._walks.add(walk)
+                walk.add_done_callback(self._walks.discard)
             case Invalidated():
                 self._invalidator.answered(message)
             case Configure():
@@ -198,6 +209,17 @@ class Worker:
                 raise AssertionError(f"a message that workers send: {message}")
             case _:
                 assert_never(message)
+
+    async def _walk_own(self, ticket: int, jobs: Sequence[Job]) -> None:
+        """Apply invalidations to this worker's own store, a little at a time, and say what that did."""
+        sweep = Sweep(jobs)
+        if jobs and isinstance(self._store, PrivateStore):
+            keys = self._store.all_keys()
+            for start in range(0, len(keys), _WALK_AT_ONCE):
+                for key in keys[start : start + _WALK_AT_ONCE]:
+                    self._store.sweep(key, sweep.judge, sweep.settle)
+                await asyncio.sleep(0)
+        self._channel.send(Dropped(ticket, tuple(sweep.counts), sweep.dropped))
 
     def _configure(self, message: Configure) -> None:
         """Use a new configuration from the next request on; exchanges under way keep theirs."""

@@ -61,6 +61,36 @@ cdef class Inspector(Index):
                 oldest = opened_at_ns if oldest == 0 else min(oldest, opened_at_ns)
         return oldest / 1e9
 
+    def sweep(self, judge, settle) -> None:
+        """Show `judge` key and meta of each record that a slot leads to; True: the slot is emptied.
+
+        `settle` is called once that is done, or nothing was to be done; a slot that changed meanwhile is judged anew.
+        """
+        cdef uint64_t number
+        for number in range(self.map.bucket_count * SLOTS):
+            while not self.sweep_slot(&self.map.slots[number], judge, settle):
+                pass
+
+    cdef bint sweep_slot(self, uint64_t *slot, judge, settle) except -1:
+        """Judge one slot; False: it changed meanwhile."""
+        cdef uint64_t value = LOAD(slot)
+        cdef Place place
+        cdef bint is_done
+        if value == 0:
+            return True
+        if not self.look(slot, value, &place):
+            return False
+        try:
+            key = PyBytes_FromStringAndSize(<char *>place.record + HEAD, place.record.key_length)
+            meta = PyBytes_FromStringAndSize(
+                <char *>place.record + HEAD + place.record.key_length, place.record.meta_length)
+            is_done = not judge(key, meta) or SWAP(slot, place.value, 0)
+        finally:
+            self.unpin(place.value)
+        if is_done:
+            settle()
+        return is_done
+
     def check(self) -> tuple:
         """Return what was counted (see `shared.Check`) and the first faults found."""
         faults = []

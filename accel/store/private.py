@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from accel.store.store import Buffer, Record
 
@@ -119,6 +119,18 @@ class PrivateStore:
         count = len(self._records)
         self._records.clear()
         return count
+
+    def all_keys(self) -> list[bytes]:
+        """Return the keys of all records."""
+        return list(self._records)
+
+    def sweep(self, key: bytes, judge: Callable[[bytes, bytes], bool], settle: Callable[[], None]) -> None:
+        """Show `judge` a record, if it is there still, and drop it if it says True; then `settle`. Notes no use."""
+        if key not in self._records:
+            return
+        if judge(key, Cache.__getitem__(self._records, key).meta):
+            del self._records[key]
+        settle()
 
     def resize(self, capacity_bytes: int) -> None:
         """Change the bound; what no longer fits goes at once, least recently used first."""

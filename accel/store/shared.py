@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -107,7 +108,8 @@ class SharedArena:
         region = memoryview(self.mapping)[plan.numbers_at :][: table_bytes(plan.number_cells)]
         self.numbers = Numbers(region, header.secret(self.mapping), is_shared=True)
         """What was invalidated, and when: as old as the records that it covers."""
-        self._inspector = Inspector(self.map, layout.SIDES * plan.row_count + self.side)
+        self._inspector_row = layout.SIDES * plan.row_count + self.side
+        self._inspector = Inspector(self.map, self._inspector_row)
 
     @property
     def is_warm(self) -> bool:
@@ -138,6 +140,14 @@ class SharedArena:
         revived = self.revived or Revived(0, 0, 0.0)
         kept = {"epoch": self.map.epoch, "kept": revived.records, "lost": revived.dropped}
         return self._inspector.figures() | kept
+
+    def sweep(self, judge: Callable[[bytes, bytes], bool], settle: Callable[[], None]) -> None:
+        """Show `judge` key and meta of every record and drop those that it says True of; `settle` after each."""
+        self._inspector.sweep(judge, settle)
+
+    def forget_walker(self) -> None:
+        """Take back what a walk pinned, whatever it died of. Arbiter only, once its child is dead."""
+        self.map.forget(self._inspector_row)
 
     def check(self) -> Check:
         """Walk everything and prove it; may run beside working workers."""

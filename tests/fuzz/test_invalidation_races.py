@@ -57,7 +57,7 @@ class Play:
         self.chance = random.Random(seed)
         self.scene = Scene(memory_bytes=100_000, max_body_bytes=self.chance.choice((None, 200)))
         self.version = self.least = 1
-        self.scene.numbers.frees = self.chance.random() < 0.5
+        self.scene.machine.frees = self.chance.random() < 0.5
         self.varies = self.chance.random() < 0.5
         self.asked: list[Asked] = []
         self.pending: list[Pending] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accel.caching.invalidation import Purge
 from accel.server.admin_routes import Facts
 from accel.stats.counters import COUNTERS
 
@@ -10,7 +11,10 @@ class FakeControl:
     """Two backends, one worker, everything well; tests change what they need."""
 
     def __init__(self) -> None:
-        self.purged: list[tuple[bytes, bytes]] = []
+        self.purged: list[Purge] = []
+        self.refusal: Exception | None = None
+        self.said_too: Facts = {}
+        self.pending: list[Facts] = []
         self.drained: dict[str, bool] = {}
         self.answered = 1
         self.outcome: Facts = {"ok": True}
@@ -49,10 +53,16 @@ class FakeControl:
     def backends(self) -> list[Facts]:
         return self.backend_rows
 
-    async def purge(self, host: bytes, target: bytes) -> Facts:
-        self.purged.append((host, target))
-        url = f"http://{host.decode()}{target.decode()}"
-        return {"url": url, "dropped": 2, "workers": 1, "answered": self.answered, "ms": 1.25}
+    async def invalidate(self, purge: Purge) -> Facts:
+        if self.refusal is not None:
+            raise self.refusal
+        self.purged.append(purge)
+        counted = "touched" if purge.is_soft else "dropped"
+        facts: Facts = {"what": purge.what.value, "names": purge.words(), counted: 2}
+        return facts | {"workers": 1, "answered": self.answered, "ms": 1.25} | self.said_too
+
+    def bans(self) -> list[Facts]:
+        return self.pending
 
     def set_drain(self, backend: str, draining: bool) -> bool:
         self.drained[backend] = draining

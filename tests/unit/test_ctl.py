@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from fake_control import FakeControl
 
 from accel import ctl
+from accel.caching.invalidation import Purge, What
 from accel.config import Address
 from accel.server import admin
 
@@ -123,7 +124,7 @@ def test_purge_gives_a_receipt_for_each_url(accelctl: Run, control: FakeControl)
     result = accelctl("purge", "http://a/x", "http://a/y")
 
     assert result.exit_code == 0
-    assert control.purged == [(b"a", b"/x"), (b"a", b"/y")]
+    assert control.purged == [Purge(What.URL, (b"a\0/x",)), Purge(What.URL, (b"a\0/y",))]
     assert "http://a/x: dropped 2 stored responses; 1 of 1 workers answered" in result.output
 
 
@@ -134,6 +135,52 @@ def test_a_purge_that_not_every_worker_answered_is_a_failure(accelctl: Run, cont
 
     assert result.exit_code == 1
     assert "not every worker answered" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "purge", "said"),
+    [
+        (("http://a/x", "--soft"), Purge(What.URL, (b"a\0/x",), True), "a/x: 2 stored responses count as stale;"),
+        (("--tag", "a", "b c"), Purge(What.TAG, (b"a", b"b c")), "tag a, b c: dropped 2 stored responses;"),
+        (("--all",), Purge(What.ALL), "everything: dropped 2 stored responses;"),
+        (("--all", "--soft"), Purge(What.ALL, (), True), "everything: 2 stored responses count as stale;"),
+    ],
+)
+def test_a_purge_is_of_urls_or_tags_or_everything_hard_or_soft(
+    accelctl: Run, control: FakeControl, arguments: tuple[str, ...], purge: Purge, said: str
+) -> None:
+    result = accelctl("purge", *arguments)
+
+    assert (result.exit_code, control.purged) == (0, [purge])
+    assert said in result.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--tag",), ("--all", "http://a/"), ("--all", "--tag")])
+def test_a_purge_that_names_nothing_or_too_much_is_wrong_usage(
+    accelctl: Run, control: FakeControl, arguments: tuple[str, ...]
+) -> None:
+    result = accelctl("purge", *arguments)
+
+    assert (result.exit_code, control.purged) == (2, [])
+    assert "name URLs, or tags after --tag, or use --all alone" in result.output
+
+
+def test_a_ban_gives_a_receipt_and_says_when_it_is_still_counting(accelctl: Run, control: FakeControl) -> None:
+    counted = accelctl("ban", "url ~ ^/news")
+    control.said_too, control.answered = {"counting": "still under way"}, 0
+    counting = accelctl("ban", "url ~ ^/news")
+
+    assert "ban url ~ ^/news: dropped 2 stored responses; 1 of 1 workers answered" in counted.output
+    assert (counting.exit_code, "effective everywhere; counting is still under way" in counting.output) == (0, True)
+
+
+def test_bans_lists_those_that_are_pending(accelctl: Run, control: FakeControl) -> None:
+    none = accelctl("bans")
+    control.pending = [{"ban": "field.x ~ [a]", "number": 7, "age_s": 61.4}]
+
+    assert none.output == "no ban is pending\n"
+    assert [word in accelctl("bans").output for word in ("field.x ~ [a]", "7", "61s")] == [True] * 3
+    assert json.loads(accelctl("bans", "--json").output) == control.pending
 
 
 def test_drain_and_undrain_say_what_happens(accelctl: Run, control: FakeControl) -> None:

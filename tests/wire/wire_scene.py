@@ -15,6 +15,8 @@ from answers import Answer, read_answers
 from fake_transport import FakeTransport
 from memory_origin import Call, MemoryOrigin
 
+from accel.caching import ban
+from accel.caching.invalidation import Purge, What
 from accel.config import LOOPBACK, CachingOptions, ClientTimeouts, Limits
 from accel.errors import OriginError
 from accel.origin.fetch import Origin
@@ -22,11 +24,14 @@ from accel.policy.default import DefaultPolicy
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
+from accel.proxy.covering import key_names, tag_names
 from accel.proxy.fill import Flights
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Receipt, Service
+from accel.proxy.sweeping import Job, Sweep
 from accel.stats.access_log import LogRecord
 from accel.stats.counters import index, private_row
+from accel.store.numbers import Numbers
 from accel.store.private import PrivateStore
 
 NOW = 1_700_000_000.0
@@ -35,32 +40,50 @@ _TURNS = 20
 _OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
 
 
-class Numbers:
-    """Invalidation numbers of one process. Serves as `proxy.cache.Numbers` and as an `Invalidator`."""
+class Machine:
+    """The arbiter's part of one process's invalidations: real numbers. Serves as an `Invalidator`."""
 
     def __init__(self) -> None:
-        self._sequence = 0
-        self._purged: dict[bytes, int] = {}
+        self.numbers = Numbers.alone()
         self.cache: Cache
+        self.store: PrivateStore
         self.frees = True
         """False: as in a worker that has not been told yet, and knows the numbers alone."""
 
-    def sequence(self) -> int:
-        """The latest number."""
-        return self._sequence
-
-    def purged_number(self, key: bytes) -> int:
-        """The latest number that covers `key`."""
-        return self._purged.get(key, 0)
-
-    async def invalidate(self, keys: tuple[bytes, ...], counted: bool) -> Receipt:
+    async def invalidate(self, purge: Purge, counted: bool) -> Receipt:
         """As `Invalidator.invalidate`, for one worker; the answer takes a turn of the loop."""
-        for key in keys:
-            self._sequence += 1
-            self._purged[key] = self._sequence
-        dropped = sum(self.cache.drop(key) for key in keys) if self.frees else 1
+        count = self._apply(purge)
         await asyncio.sleep(0)
-        return Receipt(dropped, 1, 1)
+        return Receipt(count, 1, 1)
+
+    def _apply(self, purge: Purge) -> int:
+        numbers = self.numbers
+        match purge.what:
+            case What.URL:
+                numbers.invalidate(map(numbers.cell, key_names(purge.names)), purge.is_soft)
+                hit = self.cache.count if purge.is_soft else self.cache.drop
+                return sum(map(hit, purge.names)) if self.frees else 1
+            case What.TAG:
+                number = numbers.invalidate(map(numbers.cell, tag_names(purge.names)), purge.is_soft)
+                return self._swept(Job(What.TAG, number, purge.names, purge.is_soft))
+            case What.ALL:
+                return self._swept(Job(What.ALL, numbers.invalidate_all(purge.is_soft), is_soft=purge.is_soft))
+            case What.BAN:
+                text = purge.names[0].decode()
+                ban.parse(text)
+                number = numbers.ban(text)
+                return self._swept(Job(What.BAN, number, ban=numbers.bans()[-1]))
+
+    def _swept(self, job: Job) -> int:
+        """Walk the store, as a worker does; a ban ends after that."""
+        if not self.frees:
+            return 1
+        sweep = Sweep([job])
+        for key in self.store.all_keys():
+            self.store.sweep(key, sweep.judge, sweep.settle)
+        if job.ban is not None:
+            self.numbers.end_ban(job.number)
+        return sweep.counts[0]
 
 
 class MemoryLog:
@@ -136,10 +159,11 @@ class Scene:
         self.now, self.mono = NOW, 1000.0
         self.counters = private_row()
         self.origin = MemoryOrigin()
-        self.numbers = Numbers()
+        self.machine = Machine()
         self.log = MemoryLog()
         self.store = PrivateStore(memory_bytes, max_body_bytes)
-        self.cache = self.numbers.cache = Cache(self.store, self.numbers, self.counters, limits.variants)
+        self.cache = Cache(self.store, self.machine.numbers, self.counters, limits.variants)
+        self.machine.cache, self.machine.store = self.cache, self.store
         self.flights = Flights()
         self.refreshing = Refreshing()
         self.service = Service(
@@ -148,7 +172,7 @@ class Scene:
             origin=cast(Origin, self.origin),
             flights=self.flights,
             refreshing=self.refreshing,
-            invalidator=self.numbers,
+            invalidator=self.machine,
             coalescer=None,
             counters=self.counters,
             limits=limits,

@@ -9,38 +9,19 @@ from accel.caching.stored import Stored
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Line, Request
 from accel.proxy.cache import Cache, Found
+from accel.proxy.covering import key_names
 from accel.stats.counters import index, private_row
+from accel.store.numbers import Numbers
 from accel.store.private import PrivateStore
 
 NOW = 1_000_000.0
-
-
-class Numbers:
-    """Invalidation numbers that a test sets."""
-
-    def __init__(self) -> None:
-        self.latest = 0
-        self.purged: dict[bytes, int] = {}
-
-    def sequence(self) -> int:
-        """The latest number."""
-        return self.latest
-
-    def purged_number(self, key: bytes) -> int:
-        """The latest number of a key."""
-        return self.purged.get(key, 0)
-
-    def purge(self, key: bytes) -> None:
-        """Invalidate a key."""
-        self.latest += 1
-        self.purged[key] = self.latest
 
 
 class Shelf:
     """A cache with short ways to put and find."""
 
     def __init__(self, variants: int = 32, capacity: int = 1 << 20) -> None:
-        self.numbers = Numbers()
+        self.numbers = Numbers.alone()
         self.counters = private_row()
         self.store = PrivateStore(capacity)
         self.cache = Cache(self.store, self.numbers, self.counters, variants)
@@ -49,7 +30,7 @@ class Shelf:
         """Return a response's head."""
         fields = Fields([(b"vary", vary)] if vary else [])
         terms = Terms(60.0, LifetimeSource.MAX_AGE)
-        number = self.numbers.latest if number is None else number
+        number = self.numbers.sequence() if number is None else number
         return Stored(200, b"", fields, NOW, NOW, 0.0, terms, number)
 
     def put(self, body: bytes, *lines: Line, vary: bytes = b"", number: int | None = None, length: bool = True) -> None:
@@ -69,6 +50,10 @@ class Shelf:
         """Return the body found."""
         record = self.find(*lines).record
         return None if record is None else b"".join(record.chunks())
+
+    def purge(self, key: bytes, soft: bool = False) -> None:
+        """Invalidate a key."""
+        self.numbers.invalidate(map(self.numbers.cell, key_names((key,))), soft)
 
     def count(self, name: str) -> int:
         """Return a counter."""
@@ -208,7 +193,7 @@ def test_a_purge_covers_what_was_put_and_what_was_under_way() -> None:
     under_way = shelf.cache.begin(request(), b"a\0/", shelf.stored(), 3)
     assert under_way is not None
     under_way.append(b"old")
-    shelf.numbers.purge(b"a\0/")
+    shelf.purge(b"a\0/")
     assert shelf.find().entry is None
     under_way.commit()
     assert shelf.find().entry is None
@@ -221,7 +206,7 @@ def test_a_purge_covers_variants_and_marks() -> None:
     shelf = Shelf()
     shelf.put(b"de", DE, vary=b"accept-language")
     shelf.cache.mark(shelf.find(EN), NOW + 60, 0)
-    shelf.numbers.purge(b"a\0/")
+    shelf.purge(b"a\0/")
     assert shelf.body(DE) is None
     assert not shelf.find(EN).is_marked
 
@@ -231,7 +216,7 @@ def test_a_purge_forbids_marks_and_freshening_from_before_it() -> None:
     shelf.put(b"x")
     found = shelf.find()
     assert found.record is not None
-    shelf.numbers.purge(b"a\0/")
+    shelf.purge(b"a\0/")
     shelf.cache.freshen(b"a\0/", found.record, shelf.stored(number=0))
     shelf.cache.mark(found, NOW + 60, 0)
     assert (shelf.find().entry, shelf.find().is_marked) == (None, False)
@@ -240,7 +225,7 @@ def test_a_purge_forbids_marks_and_freshening_from_before_it() -> None:
 def test_a_purge_of_another_key_covers_nothing_here() -> None:
     shelf = Shelf()
     shelf.put(b"x")
-    shelf.numbers.purge(b"b\0/")
+    shelf.purge(b"b\0/")
     assert shelf.body() == b"x"
 
 

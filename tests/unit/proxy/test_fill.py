@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from wire_scene import Scene
 
+from accel.caching.invalidation import Purge, What
 from accel.errors import OriginTimeout
 from accel.http.message import Fields, Request
 from accel.proxy.fill import Ending, Fill
@@ -120,7 +121,7 @@ async def test_a_refresh_needs_nobody(stage: Stage) -> None:
 
 async def test_nobody_joins_from_behind_a_purge(stage: Stage) -> None:
     old = stage.fill(object())
-    await stage.numbers.invalidate((PRIMARY,), counted=False)
+    await stage.machine.invalidate(Purge(What.URL, (PRIMARY,)), counted=False)
     assert stage.joinable() is None
     new = stage.fill(object())
     assert stage.joinable() is new

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from fake_control import FakeControl
 
+from accel.caching.invalidation import Purge, What
+from accel.caching.key import primary_key
 from accel.config import Address
-from accel.errors import StartError
+from accel.errors import RequestError, StartError
 from accel.server import admin
 
 JSON = "application/json"
@@ -133,7 +135,7 @@ async def test_a_purged_url_gets_the_key_that_a_request_for_it_has(
 ) -> None:
     status, answer = await post(server, "/purge", {"urls": [url]})
 
-    assert (status, control.purged) == (200, [place])
+    assert (status, control.purged) == (200, [Purge(What.URL, (primary_key(*place),))])
     assert answer["receipts"][0]["dropped"] == 2
 
 
@@ -144,6 +146,13 @@ async def test_a_purged_url_gets_the_key_that_a_request_for_it_has(
         ({"urls": []}, "write {"),
         ({"urls": "http://a/"}, "write {"),
         ({"urls": [1]}, "write {"),
+        ({"tags": []}, "write {"),
+        ({"tags": [" "]}, "no tag: ' '"),
+        ({"tags": ["€"]}, "no tag: '\\u20ac'"),
+        ({"tags": ["a\nb"]}, "no tag: 'a\\nb'"),
+        ({"tags": ["a"], "all": True}, "write {"),
+        ({"all": 1}, "write {"),
+        ({"all": True, "soft": "yes"}, "write {"),
         ({"urls": ["/list"]}, "such as http://host/list"),
         ({"urls": ["http://a/", "ftp://a/"]}, "the whole URL"),
         ({"urls": ["http://a/b c"]}, "percent-encode"),
@@ -162,6 +171,53 @@ async def test_a_purge_that_is_wrong_anywhere_drops_nothing(
     status, answer = await post(server, "/purge", value)
 
     assert (status, control.purged) == (400, [])
+    assert said in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("value", "purge"),
+    [
+        ({"urls": ["http://a/"], "soft": True}, Purge(What.URL, (b"a\0/",), True)),
+        ({"tags": ["a b", "é"]}, Purge(What.TAG, (b"a b", b"\xe9"))),
+        ({"tags": ["a"], "soft": True}, Purge(What.TAG, (b"a",), True)),
+        ({"all": True}, Purge(What.ALL)),
+        ({"all": True, "soft": True}, Purge(What.ALL, (), True)),
+    ],
+)
+async def test_a_purge_may_be_soft_and_of_tags_and_of_everything(
+    server: admin.AdminServer, control: FakeControl, value: object, purge: Purge
+) -> None:
+    status, answer = await post(server, "/purge", value)
+
+    assert (status, control.purged) == (200, [purge])
+    assert answer["receipts"][0]["touched" if purge.is_soft else "dropped"] == 2
+
+
+async def test_a_ban_is_passed_on_and_pending_ones_are_listed(server: admin.AdminServer, control: FakeControl) -> None:
+    control.pending = [{"ban": "status == 404", "number": 7, "age_s": 1.5}]
+
+    status, _ = await post(server, "/ban", {"ban": "url ~ ä"})
+
+    assert (status, control.purged) == (200, [Purge(What.BAN, ("url ~ ä".encode(),))])
+    assert await get(server, "/bans") == (200, control.pending)
+
+
+@pytest.mark.parametrize(
+    ("value", "refusal", "status", "said"),
+    [
+        ({}, None, 400, 'write {"ban":'),
+        ({"ban": "x"}, ValueError("column 1: 'x' is not known"), 400, "column 1: 'x' is not known"),
+        ({"ban": "x"}, RequestError(503, "too many bans are pending"), 503, "too many bans are pending"),
+    ],
+)
+async def test_a_ban_that_cannot_be_is_refused_with_its_reason(
+    server: admin.AdminServer, control: FakeControl, value: object, refusal: Exception | None, status: int, said: str
+) -> None:
+    control.refusal = refusal
+
+    answered, answer = await post(server, "/ban", value)
+
+    assert (answered, control.purged) == (status, [])
     assert said in answer["error"]
 
 
@@ -258,7 +314,7 @@ async def test_json_over_tcp_may_do_what_the_unix_socket_may(server: admin.Admin
 
     status, _, _ = await exchange(server.addresses[1], data)
 
-    assert (status, control.purged) == (200, [(b"a", b"/")])
+    assert (status, control.purged) == (200, [Purge(What.URL, (b"a\0/",))])
 
 
 async def test_a_connection_that_says_nothing_is_dropped(

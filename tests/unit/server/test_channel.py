@@ -60,13 +60,13 @@ async def ends() -> AsyncIterator[tuple[Listener, Listener]]:
 
 async def test_messages_arrive_as_they_were_sent_in_order(ends: tuple[Listener, Listener]) -> None:
     left, right = ends
-    sent: list[Message] = [Drop(1, (b"a\0/", b"b\0/")), Invalidate(2, (b"",), True), Dropped(1, 5)]
+    sent: list[Message] = [Drop(1, (b"a\0/", b"b\0/")), Invalidate(2, "tag", (b"",), False, True), Dropped(1, (5,))]
     assert all(left.channel.send(message) for message in sent)
     await right.changed()
     assert right.heard == sent
-    assert right.channel.send(Dropped(3, 0))
+    assert right.channel.send(Dropped(3, (0,)))
     await left.changed()
-    assert left.heard == [Dropped(3, 0)]
+    assert left.heard == [Dropped(3, (0,))]
 
 
 async def test_a_large_configuration_fits(ends: tuple[Listener, Listener]) -> None:
@@ -80,12 +80,12 @@ async def test_a_large_configuration_fits(ends: tuple[Listener, Listener]) -> No
 
 async def test_the_end_of_the_other_process_is_noticed_once(ends: tuple[Listener, Listener]) -> None:
     left, right = ends
-    left.channel.send(Dropped(1, 1))
+    left.channel.send(Dropped(1, (1,)))
     left.channel.close()
     while not right.ends:
         await right.changed()
-    assert (right.heard, right.ends) == ([Dropped(1, 1)], 1)
-    assert not right.channel.send(Dropped(1, 1))
+    assert (right.heard, right.ends) == ([Dropped(1, (1,))], 1)
+    assert not right.channel.send(Dropped(1, (1,)))
 
 
 async def test_a_process_that_reads_nothing_is_not_waited_for() -> None:
@@ -106,9 +106,9 @@ async def test_a_process_that_reads_nothing_is_not_waited_for() -> None:
 async def test_a_child_that_inherited_an_end_may_forget_it(ends: tuple[Listener, Listener]) -> None:
     left, right = ends
     forget_in_a_child(left.channel, right.channel)
-    assert left.channel.send(Dropped(1, 1))
+    assert left.channel.send(Dropped(1, (1,)))
     await right.changed()
-    assert right.heard == [Dropped(1, 1)]
+    assert right.heard == [Dropped(1, (1,))]
 
 
 async def test_closing_twice_is_harmless() -> None:
@@ -135,17 +135,18 @@ async def test_a_worker_cannot_make_the_arbiter_call_anything(
     arbiter, worker = ends
     worker.channel.send(cast(Message, _Attack(tmp_path / "called")))
     worker.channel.send(Configure(1, Config(), ()))
-    worker.channel.send(cast(Message, [Dropped(1, 1)]))
-    worker.channel.send(Dropped(2, 3))
+    worker.channel.send(cast(Message, [Dropped(1, (1,))]))
+    worker.channel.send(Dropped(2, (3,)))
     await arbiter.changed()
-    assert arbiter.heard == [Dropped(2, 3)]
+    assert arbiter.heard == [Dropped(2, (3,))]
     assert not (tmp_path / "called").exists()
     assert capsys.readouterr().err.count("message-refused") == 2
 
 
 async def test_the_arbiter_takes_every_message_that_workers_send(ends: tuple[Listener, Listener]) -> None:
     arbiter, worker = ends
-    sent: list[Message] = [BackendFailed(3, "refused"), Invalidate(1, (b"a\0/",), False), Dropped(1, 2), Configured(4)]
+    asked = Invalidate(1, "url", (b"a\0/",), True, False)
+    sent: list[Message] = [BackendFailed(3, "refused"), asked, Dropped(1, (2,)), Configured(4)]
     assert all(worker.channel.send(message) for message in sent)
     await arbiter.changed()
     assert arbiter.heard == sent

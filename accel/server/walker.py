@@ -1,0 +1,114 @@
+"""Walks over a whole shared arena, each in a child of the arbiter: to prove it, and to sweep it.
+
+A walk takes most of a second for each GiB, or for each few 100,000 records, and the arbiter has heartbeats to watch.
+Invariant: one walk at a time, since all use the one row of pins that no worker has; whatever the child dies of, the
+row is cleared. The child has every signal blocked and closes every descriptor but its pipe, so that it keeps neither
+a port taken nor the workers from seeing their arbiter's end; it may be forked while the event loop runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from accel.errors import AccelError
+from accel.proxy.sweeping import Job, Sweep
+
+if TYPE_CHECKING:
+    from accel.store.shared import SharedArena
+
+_NICE = 10
+
+
+class WalkFailed(AccelError):
+    """The child ended without its result."""
+
+
+class Walker:
+    """The arbiter's walks over one arena."""
+
+    def __init__(self, arena: SharedArena) -> None:
+        self._arena = arena
+        self._turn = asyncio.Lock()
+
+    async def check(self) -> dict[str, Any]:
+        """Return what a walk that proves everything counted, and the faults that it found."""
+        found: dict[str, Any] = await self._in_child(lambda: asdict(self._arena.check()))
+        return found
+
+    async def sweep(self, jobs: Sequence[Job]) -> tuple[list[int], int]:
+        """Free what the jobs cover; return how many responses each covered, and how many went."""
+
+        def swept() -> tuple[list[int], int]:
+            sweep = Sweep(jobs)
+            self._arena.sweep(sweep.judge, sweep.settle)
+            return sweep.counts, sweep.dropped
+
+        counts, dropped = await self._in_child(swept)
+        return counts, dropped
+
+    async def _in_child(self, work: Callable[[], object]) -> Any:
+        """Return what `work` returns in a child, as JSON carries it; raises WalkFailed."""
+        async with self._turn:
+            pid, read = _forked(work)
+            try:
+                data = await _read_all(read)
+            except BaseException:
+                os.kill(pid, signal.SIGKILL)
+                raise
+            finally:
+                os.close(read)
+                os.waitpid(pid, 0)  # noqa: ASYNC222 - its pipe has ended, or it was killed
+                self._arena.forget_walker()
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise WalkFailed("the walk over the store ended early") from None
+
+
+def _forked(work: Callable[[], object]) -> tuple[int, int]:
+    """Begin `work` in a child; return its pid and where its result comes."""
+    read, write = os.pipe()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _close_all_but(write)
+            os.nice(_NICE)
+            result = json.dumps(work())
+            with os.fdopen(write, "w") as pipe:
+                pipe.write(result)
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    os.close(write)
+    return pid, read
+
+
+def _close_all_but(kept: int) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(3, kept)
+    os.closerange(kept + 1, most)
+
+
+async def _read_all(descriptor: int) -> bytes:
+    """Return what comes through a pipe until its end."""
+    loop = asyncio.get_running_loop()
+    parts: list[bytes] = []
+    while True:
+        readable = loop.create_future()
+        loop.add_reader(descriptor, readable.set_result, None)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(descriptor)
+        part = os.read(descriptor, 65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
