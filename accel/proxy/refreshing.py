@@ -113,7 +113,9 @@ class Refreshing:
         request, service = self._requests.pop(key), self._service
         now = service.now()
         found = service.cache.find(request, now)
-        if found.entry is None:
+        entry = found.entry
+        if entry is None:
             return
-        if judge(found.entry.stored, request.fields, now, service.caching).reuse is not Reuse.FRESH:
+        judgement = judge(entry.stored, request.fields, now, service.caching, entry.is_soft_purged)
+        if judgement.reuse is not Reuse.FRESH:
             self._begin(request, found)

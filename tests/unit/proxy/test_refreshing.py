@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from wire_scene import Scene
 
+from accel.caching.invalidation import Purge, What
 from accel.caching.key import primary_key
 from accel.config import CachingOptions
 from accel.errors import OriginTimeout
@@ -172,12 +173,29 @@ async def test_after_a_purge_of_all_that_waits_nothing_is_left_waiting(stage: St
     for target in targets:
         await stage.hit(target)
     for target in targets[2:]:
-        await stage.numbers.invalidate((primary_key(b"example.org", target.encode()),), counted=False)
+        await stage.machine.invalidate(Purge(What.URL, (primary_key(b"example.org", target.encode()),)), counted=False)
 
     await stage.answer(0)
 
     assert stage.asked() == ["/0", "/1"]
     assert not stage.refreshing._hits and not stage.refreshing._requests
+
+
+async def test_a_soft_purge_of_everything_refreshes_the_hit_pages_within_the_share(stage: Stage) -> None:
+    targets = ("/1", "/2", "/3")
+    for target in targets:
+        stage.client().ask(target)
+        (await stage.call()).answer(b"old", cache_control="max-age=600")
+    await stage.machine.invalidate(Purge(What.ALL, (), True), counted=False)
+
+    assert [(await stage.get(target)).body for target in targets] == [b"old"] * 3
+    assert len(stage.origin.calls) == 3 + 2
+    for number in (3, 4, 5):
+        (await stage.call(number)).answer(b"new", cache_control="max-age=600")
+    await stage.settle()
+
+    assert [(await stage.get(target)).body for target in targets] == [b"new"] * 3
+    assert len(stage.origin.calls) == 6
 
 
 async def test_a_stop_begins_nothing_more(stage: Stage) -> None:
