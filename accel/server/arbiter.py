@@ -119,6 +119,7 @@ class Arbiter:
             self._flights = make_flights(self.arena)
             walker = None if self.arena is None else Walker(self.arena)
             self.invalidations = Invalidations(make_numbers(self.config, self.arena), self._channels, walker)
+            self.invalidations.sweeper.is_sharing = lambda: self.upgrade.phase is not Phase.ALONE
             self._prepare_log(self.config.log)
             self._charge.begin(ArbiterControl(self), given)
             for number in HANDLED:

@@ -2,16 +2,17 @@
 
 A walk takes most of a second for each GiB, or for each few 100,000 records, and the arbiter has heartbeats to watch.
 Invariant: one walk at a time, since all use the one row of pins that no worker has; whatever the child dies of, the
-row is cleared. The child has every signal blocked and closes every descriptor but its pipe, so that it keeps neither
-a port taken nor the workers from seeing their arbiter's end; it may be forked while the event loop runs.
+row is cleared. The child may be forked while the event loop runs: it has every signal blocked and touches nothing but
+its pipe. It has all of the arbiter's descriptors, the lifeline too (`upgrade`), since it pins; so that it keeps nobody
+from seeing the arbiter's end, the kernel kills it when the arbiter dies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
-import resource
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from accel.store.shared import SharedArena
 
 _NICE = 10
+_PR_SET_PDEATHSIG = 1
 
 
 class WalkFailed(AccelError):
@@ -76,10 +78,10 @@ def _forked(work: Callable[[], object]) -> tuple[int, int]:
     """Begin `work` in a child; return its pid and where its result comes."""
     read, write = os.pipe()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid == 0:
         try:
-            _close_all_but(write)
+            _die_with_parent(parent)
             os.nice(_NICE)
             result = json.dumps(work())
             with os.fdopen(write, "w") as pipe:
@@ -91,10 +93,10 @@ def _forked(work: Callable[[], object]) -> tuple[int, int]:
     return pid, read
 
 
-def _close_all_but(kept: int) -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    os.closerange(3, kept)
-    os.closerange(kept + 1, most)
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that
+        os._exit(0)
 
 
 async def _read_all(descriptor: int) -> bytes:
