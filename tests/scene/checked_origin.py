@@ -3,23 +3,30 @@
     python tests/scene/checked_origin.py PORT [FRESH_S ...]
 
 `/item/N` has 100 B to 4 MiB, most of it little; every third varies by Accept-Language, every fifth comes in chunks, all
-may be stored for a while. `/asked` says how many items were asked for.
+may be stored for a while. `/stored/MS/NAME` answers after so many ms and may be stored, `/own/MS/NAME` may not; either
+closes instead of answering if NAME has `failing` in it. `/asked` says how many items were asked for, `/arrivals/…` when
+each request for such a page came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import random
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 from urllib.request import urlopen
 
 import httptools
 import uvloop
 from children import Child, answers, eventually, free_ports
 
+NO_STORE = "Cache-Control: no-store"
 LANGUAGES = ("de", "en", "fr")
 FRESH_S = (3, 30, 300)
 """How long items may be stored, by their number, unless the command says otherwise."""
@@ -52,6 +59,7 @@ class Talk(asyncio.Protocol):
     """One connection from accel."""
 
     asked = 0
+    arrivals: ClassVar[defaultdict[bytes, list[float]]] = defaultdict(list)
     fresh_s: Sequence[int] = FRESH_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -70,16 +78,32 @@ class Talk(asyncio.Protocol):
             self._language = value.decode()
 
     def on_message_complete(self) -> None:
-        if self._target == b"/asked":
-            self._answer(b"%d" % Talk.asked, "Cache-Control: no-store", False)
-        elif self._target == b"/warm":
-            self._answer(b"warm", "Cache-Control: no-store", False)
+        _, kind, rest = self._target.split(b"/", 2) if self._target.count(b"/") > 1 else (b"", self._target[1:], b"")
+        match kind:
+            case b"asked":
+                self._answer(b"%d" % Talk.asked, NO_STORE, False)
+            case b"arrivals":
+                self._answer(json.dumps(Talk.arrivals[rest]).encode(), NO_STORE, False)
+            case b"item":
+                self._give_item(int(rest))
+            case b"stored" | b"own":
+                Talk.arrivals[self._target[1:]].append(time.monotonic())
+                delay_s = int(rest.partition(b"/")[0]) / 1000
+                asyncio.get_running_loop().call_later(delay_s, self._give_timed, kind, rest)
+            case _:
+                self._answer(b"warm", NO_STORE, False)
+
+    def _give_item(self, item: int) -> None:
+        Talk.asked += 1
+        lines = f"Cache-Control: max-age={Talk.fresh_s[item % len(Talk.fresh_s)]}"
+        lines += "\r\nVary: Accept-Language" if varies(item) else ""
+        self._answer(body_of(item, self._language), lines, item % 5 == 0)
+
+    def _give_timed(self, kind: bytes, rest: bytes) -> None:
+        if b"failing" in rest:
+            self._transport.abort()  # type: ignore[attr-defined]
         else:
-            Talk.asked += 1
-            item = int(self._target.rpartition(b"/")[2])
-            lines = f"Cache-Control: max-age={Talk.fresh_s[item % len(Talk.fresh_s)]}"
-            lines += "\r\nVary: Accept-Language" if varies(item) else ""
-            self._answer(body_of(item, self._language), lines, item % 5 == 0)
+            self._answer(rest, "Cache-Control: max-age=60" if kind == b"stored" else NO_STORE, False)
 
     def _answer(self, body: bytes, lines: str, is_chunked: bool) -> None:
         framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {len(body)}"
@@ -108,6 +132,11 @@ class CheckedOrigin:
         """How many items it was asked for."""
         with urlopen(f"http://{self.backend}/asked") as answer:
             return int(answer.read())
+
+    def arrivals(self, target: str) -> list[float]:
+        """Return when (monotonic) each request for a timed page came."""
+        with urlopen(f"http://{self.backend}/arrivals{target}") as answer:
+            return list(json.loads(answer.read()))
 
     def end(self) -> None:
         """End it."""
