@@ -1,7 +1,8 @@
-"""What clients lose while workers are killed, configurations reloaded: figures of a load that compares every byte.
+"""What clients lose while workers are killed, configurations reloaded, programs replaced: a load compares every byte.
 
     python tests/bench/under_load.py kill [--times 60] [--workers 4] [--clients 32]
     python tests/bench/under_load.py reload [--times 100]
+    python tests/bench/under_load.py upgrade [--times 20]
 
 The clients, the origin and what is done to accel are those of the scenes (tests/scene/test_checked_load_scenes.py):
 bodies of 100 B to 4 MiB, a third of them with Vary. Ends with 1 when something was lost that may not be.
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scene"))
 from accel_process import Accel
 from checked_load import ITEMS, CheckedLoad, Seen, warm_all
 from checked_origin import FRESH_S, CheckedOrigin
-from under_fire import kill_workers, left_in_store, miscounted, reload_often, wrongly_lost
+from under_fire import kill_workers, left_in_store, miscounted, reload_often, upgrade_often, wrongly_lost
 
 WARM_S = 10.0
 Result = TypeVar("Result")
@@ -93,8 +94,20 @@ def reload(bench: Bench) -> bool:
     return not load.seen.lost and fetched == 0
 
 
+def upgrade(bench: Bench) -> bool:
+    """USR2 and QUIT so many times; everything is stored and stays so."""
+    warm_all(bench.accel.port, ITEMS)
+    fetched, load = bench.origin.asked, bench.load
+    with load:
+        bench.phase("before", lambda: time.sleep(WARM_S))
+        bench.phase("upgrades", lambda: upgrade_often(bench.accel, load, bench.chosen.times, 200))
+    fetched = bench.origin.asked - fetched
+    print(f"{bench.chosen.times} upgrades; fetched meanwhile {fetched}, connections closed {load.seen.closed}")
+    return not load.seen.lost and fetched == 0
+
+
 LASTING = ((3600,), "512m")
-WAYS = {"kill": (kill, 60, (FRESH_S, "64m")), "reload": (reload, 100, LASTING)}
+WAYS = {"kill": (kill, 60, (FRESH_S, "64m")), "reload": (reload, 100, LASTING), "upgrade": (upgrade, 20, LASTING)}
 """What is done, how often, how long items stay fresh, and --memory."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from accel_process import OUTCOMES, Accel
 from checked_load import CheckedLoad
 from children import eventually
+from programs import in_charge, retire, upgrade
 
 REPLACED_S = 10.0
 
@@ -84,6 +85,16 @@ def reload_often(accel: Accel, load: CheckedLoad, times: int, answers_between: i
         generation = accel.admin("GET", "/facts")["generation"]
         accel.send(signal.SIGHUP)
         accel.child.wait_for(f" reloaded generation={generation + 1}")
+        load.wait_more(answers_between)
+
+
+def upgrade_often(accel: Accel, load: CheckedLoad, times: int, answers_between: int) -> None:
+    """USR2, then QUIT to the old program, so many times, with so many answers by both and by the new one alone."""
+    for _ in range(times):
+        old = in_charge(accel)
+        upgrade(accel)
+        load.wait_more(answers_between)
+        retire(accel, old)
         load.wait_more(answers_between)
 
 
