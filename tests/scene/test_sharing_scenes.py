@@ -8,7 +8,7 @@ import signal
 import pytest
 from accel_process import Accel, StartAccel
 from children import eventually
-from fault_origin import FaultOrigin, gated, ordered, reply
+from fault_origin import FaultOrigin, gated, ordered, raw, reply
 from http_clients import Client, ask, clients_of_every_worker, several_clients
 
 pytestmark = pytest.mark.scene
@@ -96,6 +96,21 @@ def test_a_killed_leader_leaves_its_fetch_to_one_of_the_others(start_accel: Star
         answers = [client.answer() for client in survivors]
 
     assert {(answer.status, answer.body) for answer in answers} == {(200, b"cold")}
+    assert len(fault.asked("/cold")) == 2
+
+
+def test_a_leader_that_fails_leaves_its_fetch_to_one_of_the_others(start_accel: StartAccel, fault: FaultOrigin) -> None:
+    fault.on("/cold", ordered(gated(raw(b"no response\r\n\r\n")), reply(b"cold", MINUTE)))
+    accel = start_accel([fault.backend], "--coalesce-wait", "none")
+
+    with several_clients(accel, 60) as clients:
+        begin_all(clients, "/cold")
+        eventually("all are in", lambda: sum(accel.connections()) == 60)
+        fault.wait_asked("/cold")
+        fault.open_gate()
+        answers = [client.answer() for client in clients]
+
+    assert sorted(answer.status for answer in answers) == [200] * 59 + [502]
     assert len(fault.asked("/cold")) == 2
 
 
