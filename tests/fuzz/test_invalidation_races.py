@@ -1,5 +1,8 @@
 """Whatever order things happen in: what was asked for after an invalidation is never answered from before it.
 
+Invalidations are of all kinds: by URL, tag and ban, of everything, by an unsafe method; soft ones come in between, and
+pages lie in a private store or a shared one.
+
 The origin's content has a version that each change raises. A fetch brings what held when it began (the worst that an
 origin may do), in pieces, cut short, as a 304, late. A client that asks after a purge, or after a change by an unsafe
 method, was answered, may get that version or a later one, whole or not at all, and its own variant.
@@ -17,6 +20,7 @@ from memory_origin import Call, OriginReply
 from wire_scene import Client, Scene
 
 from accel.errors import OriginTimeout
+from accel.store.shared import SharedArena
 
 CONTROLS = (
     "max-age=5",
@@ -27,6 +31,9 @@ CONTROLS = (
     "private",
     "no-store",
 )
+SOFT_PURGES: tuple[dict[str, str], ...] = ({}, {"xkey": "other, news"}, {"purge": "all"})
+PURGES = (*SOFT_PURGES, {"ban": "url == / && status == 200"}, {"ban": "field.etag ~ ^."})
+ARENA_BYTES, SEGMENT_BYTES = 1 << 20, 1 << 16
 LANGUAGES = ("de", "en")
 STEPS = 120
 
@@ -55,7 +62,8 @@ class Play:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.scene = Scene(memory_bytes=100_000, max_body_bytes=self.chance.choice((None, 200)))
+        arena = SharedArena(ARENA_BYTES, 1, SEGMENT_BYTES) if self.chance.random() < 0.4 else None
+        self.scene = Scene(memory_bytes=100_000, max_body_bytes=self.chance.choice((None, 200)), arena=arena)
         self.version = self.least = 1
         self.scene.machine.frees = self.chance.random() < 0.5
         self.varies = self.chance.random() < 0.5
@@ -71,7 +79,7 @@ class Play:
     async def run(self) -> None:
         """Play, then let everything end and check all answers."""
         often = (self.ask, self.answer, self.go_on)
-        moves = (*often * 6, self.wait, self.leave, self.purge, self.change)
+        moves = (*often * 6, self.wait, self.leave, self.purge, self.purge_softly, self.change)
         for _ in range(STEPS):
             await self.chance.choice(moves)()
             for _ in range(self.chance.randrange(4)):
@@ -99,6 +107,7 @@ class Play:
         pending = self.chance.choice(open_calls)
         fields = {
             "cache_control": self.chance.choice(CONTROLS),
+            self.chance.choice(("surrogate_key", "cache_tag", "xkey")): "news",
             "etag": f'"{pending.version}{self._language(pending)}"',
         }
         if self.varies:
@@ -126,11 +135,16 @@ class Play:
             reply.send(body[:6]).send(body[6:]).end()
 
     async def purge(self) -> None:
-        """The content changes, and somebody purges it and is answered."""
+        """The content changes, and somebody purges it, in whatever way, and is answered."""
         self.version += 1
         version = self.version
-        await self.scene.get("/", "PURGE")
+        answer = await self.scene.get("/", "PURGE", **self.chance.choice(PURGES))
+        assert answer.status in (200, 404)
         self.least = max(self.least, version)
+
+    async def purge_softly(self) -> None:
+        """Somebody makes it count as stale: any version may still be served."""
+        await self.scene.get("/", "PURGE", soft_purge="1", **self.chance.choice(SOFT_PURGES))
 
     async def change(self) -> None:
         """The content changes by an unsafe method, which succeeds and is answered."""

@@ -33,6 +33,7 @@ from accel.stats.access_log import LogRecord
 from accel.stats.counters import index, private_row
 from accel.store.numbers import Numbers
 from accel.store.private import PrivateStore
+from accel.store.shared import SharedArena, SharedStore
 
 NOW = 1_700_000_000.0
 """Tue, 14 Nov 2023 22:13:20 GMT: when every scene begins."""
@@ -43,10 +44,11 @@ _OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
 class Machine:
     """The arbiter's part of one process's invalidations: real numbers. Serves as an `Invalidator`."""
 
-    def __init__(self) -> None:
-        self.numbers = Numbers.alone()
+    def __init__(self, arena: SharedArena | None) -> None:
+        self.numbers = Numbers.alone() if arena is None else arena.numbers
+        self.arena = arena
         self.cache: Cache
-        self.store: PrivateStore
+        self.store: PrivateStore | SharedStore
         self.frees = True
         """False: as in a worker that has not been told yet, and knows the numbers alone."""
 
@@ -79,8 +81,11 @@ class Machine:
         if not self.frees:
             return 1
         sweep = Sweep([job])
-        for key in self.store.all_keys():
-            self.store.sweep(key, sweep.judge, sweep.settle)
+        if self.arena is not None:
+            self.arena.sweep(sweep.judge, sweep.settle)
+        elif isinstance(self.store, PrivateStore):
+            for key in self.store.all_keys():
+                self.store.sweep(key, sweep.judge, sweep.settle)
         if job.ban is not None:
             self.numbers.end_ban(job.number)
         return sweep.counts[0]
@@ -154,14 +159,18 @@ class Scene:
         connections: int = 1000,
         memory_bytes: int = 64 << 20,
         max_body_bytes: int | None = None,
+        arena: SharedArena | None = None,
     ) -> None:
+        """With an `arena` the worker stores there."""
         limits = limits or Limits()
         self.now, self.mono = NOW, 1000.0
         self.counters = private_row()
         self.origin = MemoryOrigin()
-        self.machine = Machine()
+        self.machine = Machine(arena)
         self.log = MemoryLog()
-        self.store = PrivateStore(memory_bytes, max_body_bytes)
+        self.store: PrivateStore | SharedStore = PrivateStore(memory_bytes, max_body_bytes)
+        if arena is not None:
+            self.store = SharedStore(arena, 0, max_body_bytes)
         self.cache = Cache(self.store, self.machine.numbers, self.counters, limits.variants)
         self.machine.cache, self.machine.store = self.cache, self.store
         self.flights = Flights()
@@ -257,7 +266,8 @@ class Scene:
         assert not self.origin.unclosed, "an origin's response was never closed"
         assert not self.flights._fills, "a flight never ended"
         assert not asyncio.all_tasks() - self._tasks_before - {asyncio.current_task()}, "a task never ended"
-        assert self.store._writers_bytes == 0, "a store writer never ended"
+        held = self.store._writers_bytes if isinstance(self.store, PrivateStore) else self.store.buffered_bytes
+        assert held == 0, "a store writer never ended"
         assert not len(self.clients)
         self.assert_balanced()
 
