@@ -21,6 +21,10 @@ says little of them (a stored style sheet lies beside an account page), so it ta
 same was learned. In doubt both sides are served: a page that comes within the wait is one fetch, a slow one that may
 not be stored costs its followers the wait and no second round.
 
+A worker that is busy with the crowd itself may not have read yet what came for it long ago, and the busier it is the
+less it can afford fetches in vain. So the wait is made in `_STEPS` steps, each armed when the one before was seen to be
+over: between two the loop has looked at its sockets.
+
 Where backends are limited (`--max-connections`) no more give up than get a place at once: for the others the leader's
 place is the quickest way to an answer, and in the queue before full backends they would push everybody else out.
 
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
 _PAGES = 8192
 """As many as have their heads decoded in a worker; some 250 bytes each."""
 _KIN = 1024
+_STEPS = 5
 _SURE = 3
 """One page may be an exception, and the second its twin."""
 
@@ -114,11 +119,45 @@ def deadline(prospect: Prospect, wait_s: float | None) -> float | None:
     return now if prospect is Prospect.OWN else now + wait_s
 
 
-async def wait_until(until: float | None, what: Awaitable[object]) -> None:
-    """Wait for `what`, at most until then: the caller looks whether it came."""
+async def wait_until(until: float | None, what: Awaitable[object]) -> bool:
+    """Wait for `what`, at most until then; whether it came. Time in which the loop was busy does not count."""
+    now = asyncio.get_running_loop().time()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout_at(until):
-            await what
+        async with asyncio.timeout_at(until if until is None or until <= now else None) as timeout:
+            steps = _Steps(timeout, until - now) if until is not None and until > now else None
+            try:
+                await what
+            finally:
+                if steps is not None:
+                    steps.stop()
+            return True
+    return False
+
+
+class _Steps:
+    """The steps of one wait; after the last the timeout is over. A late one counts as one, however late it is."""
+
+    __slots__ = ("_left", "_step_s", "_timeout", "_timer")
+
+    def __init__(self, timeout: asyncio.Timeout, wait_s: float) -> None:
+        self._timeout = timeout
+        self._step_s = wait_s / _STEPS
+        self._left = _STEPS
+        self._take()
+
+    def _take(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._step_s, self._taken)
+
+    def _taken(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._take()
+        else:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    def stop(self) -> None:
+        """The wait is over."""
+        self._timer.cancel()
 
 
 def _page(key: bytes) -> bytes:

@@ -83,13 +83,23 @@ async def test_who_comes_later_has_a_wait_of_its_own(held: Scene) -> None:
     held.origin.calls[1].answer(b"own", cache_control=MINUTE)
 
 
+async def test_a_loop_that_was_busy_gives_up_nothing(held: Scene) -> None:
+    clients = ask_all(held, "/quick")
+    await held.after(10, 10)
+    (call,) = held.origin.calls
+    call.answer(b"one", cache_control=MINUTE)
+    await held.settle()
+
+    assert bodies(clients) == [b"one"] * 4
+
+
 async def test_a_wait_is_for_all_fetches_together(held: Scene) -> None:
     ask_all(held, "/slow")
     await held.after(0.15, 0.05)
     held.origin.calls[0].fail(OriginTimeout("slow"))
     await held.settle()
     assert len(held.origin.calls) == 2, "the first to come leads, the rest wait for it"
-    await held.after(0.1, 0.05)
+    await held.after(0.1, 0.01)
 
     assert len(held.origin.calls) == 4
 
