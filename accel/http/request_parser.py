@@ -208,7 +208,7 @@ class RequestParser:
         minor = 1 if version == "1.1" else 0
         fields = Fields(self._field_lines)
         authority, target = self._destination(method, minor)
-        request = Request(method, target, authority, _normal_host(authority), minor, fields)
+        request = Request(method, target, authority, normal_host(authority), minor, fields)
         request.body_length = self._body_length(fields, minor)
         request.keep_alive = parser.should_keep_alive()
         if parser.should_upgrade():
@@ -224,7 +224,7 @@ class RequestParser:
             raise RequestError(400, "exactly one Host field is needed")
         authority = self._authorities[0] if self._authorities else b""
         if self._authorities:
-            _normal_host(authority, required=True)
+            normal_host(authority, required=True)
         if target.startswith(b"/"):
             return authority, target
         if target == b"*" and method == b"OPTIONS":
@@ -233,7 +233,7 @@ class RequestParser:
         if absolute is None:
             raise RequestError(400, "the target has a form that this method does not take")
         authority, path = absolute.groups()
-        _normal_host(authority, required=True)
+        normal_host(authority, required=True)
         if not path.startswith(b"/"):
             path = b"*" if not path and method == b"OPTIONS" else b"/" + path
         return authority, path
@@ -315,7 +315,7 @@ def _check_method(method: bytes) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _normal_host(authority: bytes, required: bool = False) -> bytes:
+def normal_host(authority: bytes, required: bool = False) -> bytes:
     """Return the key form of an authority: lower case, default port and one trailing dot removed (RFC 9110 §4.2.3).
 
     Raises RequestError 400 if it is no `host[:port]`.

@@ -5,6 +5,7 @@ Invariant: it never fails: what is wrong is noted in `problems`, and what can be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from lark import Token, Tree
@@ -16,6 +17,11 @@ from accel.policy.nodes import Place
 from accel.policy.problems import Problem
 
 _Part = Tree[Token] | Token
+
+
+_MOST_ELSES = 100
+"""Of one `when`: what follows is nested in it."""
+_WORD = re.compile(r"[^\s,;{}()]+")
 
 
 class Builder:
@@ -100,9 +106,10 @@ class Builder:
         return document.Phase(str(word), self._block(_trees(tree, "block")[0]), self._read.place(word))
 
     def _place_of(self, tree: Tree[Token]) -> Place:
-        """Return where a part begins, as far as its tokens tell."""
-        token = next(iter(tree.scan_values(lambda value: isinstance(value, Token))), None)
-        return self._read.place(token) if token is not None else Place(self._file, 1, 1)
+        """Return where a part's first word stands."""
+        line, column = getattr(tree.meta, "line", 1), getattr(tree.meta, "column", 1)
+        word = _WORD.match(self._lines[line - 1], column - 1) if line <= len(self._lines) else None
+        return Place(self._file, line, column, len(word[0]) if word else 1)
 
     # Conditions.
 
@@ -139,14 +146,21 @@ class Builder:
     def _block(self, tree: Tree[Token]) -> tuple[nodes.Statement, ...]:
         """Return a block's statements, each `else` joined to the `when` before it."""
         statements: list[nodes.Statement] = []
+        chained = 0
         for part in tree.children:
             assert isinstance(part, Tree)
             if part.data != "else_":
+                chained = 0
                 statements.append(self._statement(part))
             elif statements and isinstance(statements[-1], nodes.When):
+                chained += 1
+                if chained > _MOST_ELSES:
+                    self._read.problem(self._place_of(part), f"over {_MOST_ELSES} elses", "write a `when` for each")
+                    break
                 statements[-1] = _with_else(statements[-1], self._otherwise(part))
             else:
-                self._read.problem(self._place_of(part), "this else has no `when` before it")
+                hint = "an else stands right behind the `}` of its `when`"
+                self._read.problem(self._place_of(part), "this else has no `when` before it", hint)
         return tuple(statements)
 
     def _otherwise(self, tree: Tree[Token]) -> tuple[nodes.Statement, ...]:
@@ -173,30 +187,33 @@ class Builder:
 
     def _redirect(self, tree: Tree[Token]) -> nodes.Redirect:
         status, target = _tokens(tree)
-        return nodes.Redirect(self._read.status(status), self._read.text(target), self._read.place(status))
+        return nodes.Redirect(self._read.status(status), self._read.text(target), self._place_of(tree))
 
     def _synth(self, tree: Tree[Token]) -> nodes.Synth:
         status, *rest = _tokens(tree)
         text = self._read.text(rest[-1]) if rest else None
         is_file = len(rest) == 2
-        place = self._read.place(status)
+        place = self._place_of(tree)
         return nodes.Synth(self._read.status(status), None if is_file else text, text if is_file else None, place)
 
     def _to_pool(self, tree: Tree[Token]) -> nodes.ToPool:
         *retry, pool = _tokens(tree)
-        return nodes.ToPool(self._read.name(pool), bool(retry), self._read.place(pool))
+        return nodes.ToPool(self._read.name(pool), bool(retry), self._place_of(tree))
 
     def _query(self, tree: Tree[Token]) -> nodes.Query:
         mode, *rest = _tokens(tree)
         names = [token for token in rest if token.type != "SORT"]
         is_sorted = mode.type == "SORT" or len(names) < len(rest)
         word = "" if mode.type == "SORT" else str(mode)
-        return nodes.Query(word, tuple(map(self._glob, names)), is_sorted, self._read.place(mode))
+        return nodes.Query(word, self._globs(names), is_sorted, self._place_of(tree))
 
     def _cookies(self, tree: Tree[Token]) -> nodes.Cookies:
         mode, *names = _tokens(tree)
-        is_none = [str(name) for name in names] == ["none"]
-        return nodes.Cookies(str(mode), () if is_none else tuple(map(self._glob, names)), self._read.place(mode))
+        return nodes.Cookies(str(mode), self._globs(names), self._place_of(tree))
+
+    def _globs(self, tokens: Sequence[Token]) -> tuple[nodes.Text | nodes.Name | nodes.ListName, ...]:
+        """Return names of cookies or parameters; `none`, alone, is no name."""
+        return () if [str(token) for token in tokens] == ["none"] else tuple(map(self._glob, tokens))
 
     def _glob(self, token: Token) -> nodes.Text | nodes.Name | nodes.ListName:
         if token.type == "LISTNAME":
@@ -205,11 +222,10 @@ class Builder:
 
     def _key(self, tree: Tree[Token]) -> nodes.Key:
         inputs = tuple(map(self._read.input, _tokens(tree)))
-        return nodes.Key(inputs, inputs[0].place)
+        return nodes.Key(inputs, self._place_of(tree))
 
     def _host(self, tree: Tree[Token]) -> nodes.Host:
-        name = self._read.text(_tokens(tree)[0])
-        return nodes.Host(name, name.place)
+        return nodes.Host(self._read.text(_tokens(tree)[0]), self._place_of(tree))
 
     def _header(self, tree: Tree[Token]) -> nodes.Header:
         mode, name, value = _tokens(tree)
@@ -217,22 +233,21 @@ class Builder:
         return nodes.Header(str(mode), (self._read.text(name),), read, self._read.place(mode))
 
     def _unset(self, tree: Tree[Token]) -> nodes.Header:
-        names = tuple(map(self._read.text, _tokens(tree)))
-        return nodes.Header("unset", names, None, names[0].place)
+        return nodes.Header("unset", tuple(map(self._read.text, _tokens(tree))), None, self._place_of(tree))
 
     def _limit(self, tree: Tree[Token]) -> nodes.Limit:
         rate, per, *burst = _tokens(tree)
         otherwise = self._statement(_trees(tree, "synth", "deny")[0])
         assert isinstance(otherwise, nodes.Synth | nodes.Verdict)
         count = self._read.number(burst[0]) if burst else None
-        return nodes.Limit(self._read.rate(rate), self._read.input(per), count, otherwise, self._read.place(rate))
+        return nodes.Limit(self._read.rate(rate), self._read.input(per), count, otherwise, self._place_of(tree))
 
     def _seal(self, tree: Tree[Token]) -> nodes.Seal:
         return nodes.Seal(self._read.place(_tokens(tree)[0]))
 
     def _ttl(self, tree: Tree[Token]) -> nodes.Ttl:
         first, *rest = _tokens(tree)
-        place = self._read.place(first)
+        place = self._place_of(tree)
         if first.type in ("ORIGIN", "HEURISTIC"):
             return nodes.Ttl(str(first), self._read.duration(rest[0]) if rest else None, place)
         return nodes.Ttl("fixed", self._read.duration(first), place)
@@ -242,19 +257,17 @@ class Builder:
         return nodes.Span(str(word), self._read.duration(duration), self._read.place(word))
 
     def _jitter(self, tree: Tree[Token]) -> nodes.Jitter:
-        share = self._read.percent(_tokens(tree)[0])
-        return nodes.Jitter(share, share.place)
+        return nodes.Jitter(self._read.percent(_tokens(tree)[0]), self._place_of(tree))
 
     def _tags(self, tree: Tree[Token]) -> nodes.Tags:
         tokens = _tokens(tree)
         is_from = tokens[0].type == "FROM"
         texts = tuple(self._read.text(token) for token in tokens if token.type != "FROM")
-        return nodes.Tags(texts if is_from else (), () if is_from else texts, texts[0].place)
+        return nodes.Tags(texts if is_from else (), () if is_from else texts, self._place_of(tree))
 
     def _override(self, tree: Tree[Token]) -> nodes.Override:
         tokens = [token for token in _tokens(tree) if token.type != "DROP"]
-        what = self._read.name(tokens[0])
-        return nodes.Override(what, self._read.text(tokens[-1]), what.place)
+        return nodes.Override(self._read.name(tokens[0]), self._read.text(tokens[-1]), self._place_of(tree))
 
 
 _STATEMENTS: dict[str, Callable[[Builder, Tree[Token]], nodes.Statement]] = {

@@ -243,7 +243,7 @@ class Query:
     mode: str
     """`drop`, `keep`, or empty for sorting alone."""
     names: tuple[Text | Name | ListName, ...]
-    """Globs of parameter names."""
+    """Globs of parameter names; empty for `keep none`."""
     is_sorted: bool
     place: Place
 

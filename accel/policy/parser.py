@@ -15,7 +15,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from accel.policy.building import Builder
 from accel.policy.document import Policy
-from accel.policy.lines import END, StatementEnds
+from accel.policy.lines import DEEPEST, END, StatementEnds, TooDeep
 from accel.policy.nodes import Place
 from accel.policy.problems import PolicyError, Problem, did_you_mean
 from accel.policy.vocabulary import Phase
@@ -42,6 +42,10 @@ _TERMINALS = {
 }
 """What a terminal is called in a message; the others are the words that they are."""
 _ENDS_TOO_EARLY = "the file ends too early"
+_BEGINNING = "a policy file begins with the line `policy 1`"
+_PAIRED = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
+_BRACE = re.compile(r"[{}]")
+_UNIT = re.compile(r"ms|[smhdwy%KMG]")
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*')
 
 
@@ -67,6 +71,11 @@ def _parsed(text: str, file: str, problems: list[Problem]) -> Tree[Token] | None
     for _ in range(_MOST_PROBLEMS):
         try:
             return _grammar().parse(text + "\n")
+        except TooDeep as error:
+            place = Place(file, error.token.line or 1, error.token.column or 1, len(error.token))
+            hint = "give parts of it names: def NAME = …"
+            problems.append(Problem(place, f"this stands over {DEEPEST} brackets deep", hint))
+            return None
         except UnexpectedInput as error:
             problem = _problem(error, text, file)
         if problem.place.line in seen:
@@ -82,14 +91,17 @@ def _parsed(text: str, file: str, problems: list[Problem]) -> Tree[Token] | None
 @lru_cache(maxsize=1)
 def _grammar() -> Lark:
     grammar = files(__package__).joinpath("grammar.lark").read_text()
-    return Lark(grammar, parser="lalr", lexer="contextual", postlex=StatementEnds(), maybe_placeholders=False)
+    return Lark(grammar, parser="lalr", lexer="contextual", postlex=StatementEnds(), maybe_placeholders=False,
+                propagate_positions=True)  # fmt: skip
 
 
 def _problem(error: UnexpectedInput, text: str, file: str) -> Problem:
     line, column = max(1, error.line), max(1, error.column)
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-        last = text.rstrip().count("\n") + 1
-        return Problem(Place(file, last, 1), _ENDS_TOO_EARLY, "a `}` is missing, or the rest of a line")
+        return _early_end(text, file)
+    if _has_odd_quotes(text, line):
+        hint = r"a text stands between two, in one line; a quote inside is written \""
+        return Problem(Place(file, line, column), "the quotes in this line do not pair up", hint)
     if isinstance(error, UnexpectedToken):
         expected = set(error.accepts or error.expected)
         shown = "the line ends too early" if error.token.type == END else f"{str(error.token)!r} does not fit here"
@@ -98,10 +110,26 @@ def _problem(error: UnexpectedInput, text: str, file: str) -> Problem:
     return _odd_character(error, text, Place(file, line, column))
 
 
+def _early_end(text: str, file: str) -> Problem:
+    """Return what is missing at the end: the `}` of the innermost block that is still open, or the file's beginning."""
+    lines, opened = text.split("\n"), list[int]()
+    for number, line in enumerate(lines, 1):
+        for brace in _BRACE.findall(_QUOTED.sub("", line)):
+            if brace == "{":
+                opened.append(number)
+            elif opened:
+                opened.pop()
+    hint = f"the `{{` in line {opened[-1]} has no `}}`" if opened else _BEGINNING
+    return Problem(Place(file, max(1, text.rstrip().count("\n") + 1), 1), _ENDS_TOO_EARLY, hint)
+
+
+def _has_odd_quotes(text: str, number: int) -> bool:
+    lines = text.split("\n")
+    return number <= len(lines) and '"' in _PAIRED.sub("", lines[number - 1])
+
+
 def _odd_character(error: UnexpectedCharacters, text: str, place: Place) -> Problem:
     character = text[error.pos_in_stream or 0] if (error.pos_in_stream or 0) < len(text) else ""
-    if character == '"':
-        return Problem(place, "this text has no closing quote", r"write \" for a quote inside, and keep it on one line")
     hints = {"'": 'texts stand in double quotes: "…"', "&": "write `and`", "|": "write `or`", "!": "write `not`"}
     return Problem(
         place, f"{character!r} does not fit here", hints.get(character, _expectation(set(error.allowed), ""))
@@ -115,11 +143,15 @@ def _expectation(expected: set[str], found: str) -> str:
         words = words - {"phase"} | {phase.value for phase in Phase}
     if found == "=" and "OPERATOR" in expected:
         return "equality is written =="
+    if words == {"policy"}:
+        return _BEGINNING
+    if _UNIT.fullmatch(found):
+        return f"a number and its unit stand together: 10{found}"
     near = did_you_mean(found, words) if words else ""
     if near.startswith("did you mean"):
         return near
     others = sorted(_TERMINALS[terminal] for terminal in expected if terminal in _TERMINALS)
-    return f"here may stand {', '.join([*sorted(words), *others])}"
+    return f"here may stand {', '.join([*(f'`{word}`' for word in sorted(words)), *others])}"
 
 
 def _without_line(text: str, number: int) -> str:

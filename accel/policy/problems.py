@@ -65,7 +65,9 @@ def shown(problem: Problem, lines: Sequence[str]) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or all of them if there are few; else nothing."""
     words = sorted(known)
-    near = get_close_matches(word, words, n=1, cutoff=0.6)
+    near = get_close_matches(word, words, n=1, cutoff=0.65)
     if near:
         return f"did you mean {near[0]}?"
-    return f"there is {', '.join(words)}" if 0 < len(words) <= 24 else ""
+    if not 0 < len(words) <= 24:
+        return ""
+    return f"there is only {words[0]}" if len(words) == 1 else f"there are {', '.join(words[:-1])} and {words[-1]}"

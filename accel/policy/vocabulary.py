@@ -123,19 +123,69 @@ OVERRIDES: dict[str, str] = {
 """What of the safety floor a rule may lift, with its reason."""
 
 POOL_SETTINGS: dict[str, str] = {
-    "servers": "origins: HOST:PORT[-PORT][*WEIGHT], unix:PATH",
-    "backup": "origins that are asked when no server is up",
+    "servers": "HOST:PORT[-PORT][*WEIGHT], unix:PATH",
+    "backup": "HOST:PORT, unix:PATH: asked when no server is up",
     "balance": "round-robin, least-conn or two-choices",
-    "probe": "GET PATH every DURATION timeout DURATION rise N fall N",
-    "limit": "N per server, queue N for DURATION",
-    "retry": "at most PERCENT of fetches",
-    "timeout": "connect, first-byte, between-bytes, whole: each with its DURATION",
-    "keep-alive": "N for DURATION",
-    "host": "the Host that the origins get",
+    "probe": "GET PATH every TIME timeout TIME rise N fall N slow-start TIME",
+    "limit": "N per server, queue N for TIME",
+    "retry": "at most N%",
+    "timeout": "connect TIME, first-byte TIME, between-bytes TIME, whole TIME",
+    "keep-alive": "N for TIME",
+    "host": '"NAME", the Host that the origins get',
 }
 
 PURGE_SETTINGS: dict[str, str] = {
-    "allow": "acls and networks that may purge",
-    "methods": "PURGE, BAN, SOFTPURGE",
+    "allow": "ACL, NETWORK: who may purge",
+    "methods": "PURGE, BAN, SOFTPURGE: those that are taken",
     "mode": "hard or soft",
 }
+
+ALWAYS_THERE = frozenset({"method", "path", "url", "status", "cache.status", "cause"})
+"""Inputs that no request, or no answer, lacks."""
+
+VALUES: dict[str, frozenset[str]] = {
+    "cache.status": frozenset({"hit", "miss", "stale", "pass", "synthetic", "error"}),
+    "cause": frozenset({"unavailable", "timeout", "bad-response"}),
+}
+"""Inputs that have one of a few values."""
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Statuses that send a client elsewhere (RFC 9110 §15.4)."""
+
+ELSEWHERE: dict[str, str] = {
+    "uri": "url",
+    "request_uri": "url",
+    "req.url": "url",
+    "ip": "client",
+    "remote_addr": "client",
+    "client.ip": "client",
+    "args": "query",
+    "arg": "query",
+    "param": "query",
+    "http": "header",
+    "req.http": "header",
+    "beresp.http": "response",
+    "resp.http": "response",
+    "beresp.status": "status",
+    "content-type": "type",
+    "content_type": "type",
+    "content-length": "size",
+    "cookies": "cookie",
+    "headers": "header",
+    "req.method": "method",
+    "verb": "method",
+    "domain": "host",
+    "hits": "cache.hits",
+    "age": "cache.age",
+}
+"""What inputs are called in other programs and in a hurry, by what they are called here: for hints."""
+
+PRESETS: dict[str, str] = {
+    "tracking-params": "the list of query parameters that only count campaigns and clicks",
+    "analytics-cookies": "the list of cookies that only scripts in the browser read",
+    "static-assets": "what is a static file by its name, and how long fingerprinted ones are kept",
+    "wordpress": "a blog or shop of WordPress: who is known, what is private, what is shared",
+    "django": "a Django site: sessions, messages, forms, static files, the admin",
+    "api": "an API with JSON answers: what is keyed, who is passed, short lifetimes",
+}
+"""What is shipped in `presets/`."""

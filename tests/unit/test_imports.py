@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "stats": frozenset(),
     "http": frozenset({"errors", "config"}),
     "caching": frozenset({"errors", "config", "http"}),
-    "policy": frozenset({"errors", "config", "http", "caching"}),
+    "policy": frozenset({"errors", "config", "http", "caching", "values", "addresses"}),
     "store": frozenset({"errors"}),
     "origin": frozenset({"errors", "config", "http", "stats"}),
     "proxy": frozenset({"errors", "config", "http", "caching", "policy", "store", "origin", "stats"}),

@@ -47,6 +47,13 @@ def test_else_may_stand_on_the_next_line_and_chains(gap: str) -> None:
     assert isinstance(second.otherwise[0], nodes.Seal)
 
 
+def test_else_may_stand_on_the_same_line() -> None:
+    (when,) = statements('when path == "/a" { lookup } else when path == "/b" { pipe } else { seal }')
+
+    assert isinstance(when, nodes.When)
+    assert isinstance(when.otherwise[0], nodes.When)
+
+
 def test_and_binds_closer_than_or_and_not_closest() -> None:
     (found,) = parsed('def x = not cookie.a exists and path == "/" or method == "GET"').defs
 
@@ -138,7 +145,7 @@ def test_a_file_that_ends_too_early_says_so() -> None:
 
 
 def test_an_else_without_when_is_a_problem() -> None:
-    assert problems_of("policy 1\nrequest {\n else { seal }\n}") == [(3, 9, "this else has no `when` before it")]
+    assert problems_of("policy 1\nrequest {\n else { seal }\n}") == [(3, 2, "this else has no `when` before it")]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "policy", "policy 2", "}", '"', "policy 1 1", "\0", "policy 1\r\n{"])
@@ -156,3 +163,26 @@ def test_a_message_shows_the_line_a_caret_and_a_hint() -> None:
         "              ^^^^^\n"
         "    hint: did you mean lookup?"
     )
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["(" * 5000 + 'path == "/"' + ")" * 5000, "not " * 5000 + 'path == "/"', "not (" * 40 + "a" + ")" * 40],
+    ids=["brackets", "nots", "both"],
+)
+def test_what_is_nested_too_deep_is_a_problem_and_no_crash(condition: str) -> None:
+    ((_, _, what),) = problems_of(f"policy 1\ndef x = {condition}\n")
+
+    assert what == "this stands over 32 brackets deep"
+
+
+def test_blocks_nested_too_deep_are_a_problem() -> None:
+    whens = 'when method == "GET" {\n' * 2000
+
+    assert "this stands over 32 brackets deep" in problems_of(f"policy 1\nrequest {{\n{whens}")[0][2]
+
+
+def test_a_long_chain_of_elses_is_a_problem() -> None:
+    chain = " else ".join('when path == "/a" { seal }' for _ in range(3000))
+
+    assert problems_of(f"policy 1\nrequest {{ {chain} }}")[0][2] == "over 100 elses"
