@@ -115,7 +115,7 @@ class Arbiter:
         self.health.configure(self.config.origin.backends, self.config.probe)
         self.sockets.open(server, given.sockets if given else None)
         try:
-            self.arena = self._charge.arena = make_arena(self.config, has_predecessor=given is not None)
+            self.arena = self._charge.arena = make_arena(self.config, given)
             self._flights = make_flights(self.arena)
             walker = None if self.arena is None else Walker(self.arena)
             self.invalidations = Invalidations(make_numbers(self.config, self.arena), self._channels, walker)
@@ -370,7 +370,7 @@ class Arbiter:
             note("backend", address=backend.address, weight=backend.weight, balance=config.origin.balance.value)
         if self.arena is not None:
             note("memory", bytes=config.memory_bytes, store="shared")
-            note_start(self.arena)
+            note_start(self.arena, self._given)
         else:
             note("memory", bytes=config.memory_bytes, store="private", each_worker=share(self._workers_config()))
         for admin_address in self._charge.admin_addresses:

@@ -19,7 +19,7 @@ from accel.config import Address, ServerOptions
 from accel.errors import StartError
 from accel.server import admin
 from accel.server.admin_routes import Control
-from accel.server.handover import Handover
+from accel.server.handover import HandedArena, Handover
 from accel.server.journal import note
 from accel.server.pid_file import PidFile
 from accel.server.pool_health import PoolHealth
@@ -63,7 +63,7 @@ class Charge:
         return Belongings(
             sockets=tuple(self._sockets.handed()),
             admin=tuple(self._admin.handed()) if self._admin is not None else (),
-            arena=None,
+            arena=None if self.arena is None else HandedArena(self.arena.fd, self.arena.side),
             drained=tuple(member.label for member in self._health.members if member.is_draining),
         )
 
@@ -97,6 +97,8 @@ class Charge:
 
     def other_gone(self, pid: int) -> None:
         """See `upgrade.Program`."""
+        if self.arena is not None:
+            self.arena.forget_other_side()
         self._pid_file.forget_old(pid)
 
     # The word to systemd.

@@ -21,6 +21,7 @@ from accel.store.private import PrivateStore
 from accel.store.store import Store
 
 if TYPE_CHECKING:
+    from accel.server.handover import HandedArena, Handover
     from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena, SharedStore
 
@@ -28,31 +29,63 @@ _WRITERS_PART, _MOST_WRITERS_BYTES = 16, 256 * 1024 * 1024
 """The writers of all workers together hold at most this part of the memory, and no more than that."""
 
 
-def make_arena(config: Config, has_predecessor: bool = False) -> SharedArena | None:
-    """Return the memory that all workers share, None for private stores.
+def make_arena(config: Config, given: Handover | None = None) -> SharedArena | None:
+    """Return the memory that all workers share, None for private stores; that of a predecessor if it will do.
 
     Its size follows from `--memory` alone, so that a file fits however many workers there are next time. Raises
     StartError if a shared store is demanded and was not built, or there is not as much memory to be had, or another
     process has the file.
     """
     if config.store_kind is StoreKind.PRIVATE:
+        _leave(given)
         return None
     try:
         from accel.store.backing import InUse
         from accel.store.shared import SharedArena
     except ImportError as error:
         if config.store_kind is StoreKind.AUTO and config.store_directory is None:
+            _leave(given)
             return None
         mend = "install accel where there is a C compiler, or leave out --store and use --store-kind private"
         raise StartError(f"no shared store: the compiled part is missing ({error}); {mend}") from error
-    path = store_path(config)
+    path, memory_bytes = store_path(config), config.memory_bytes - _writers_bytes(config)
     try:
-        memory_bytes = config.memory_bytes - _writers_bytes(config)
-        return SharedArena(memory_bytes, WORKER_ROWS, path=path, replaces=has_predecessor)
+        if given is None:
+            return SharedArena(memory_bytes, WORKER_ROWS, path=path)
+        return _adopted_or_new(given, memory_bytes, path)
     except InUse as error:
         assert path is not None
         mend = "stop that, or give this accel another --name"
         raise StartError(f"--store: {path} is in use by {holders.holder_of_file(path)}; {mend}") from error
+
+
+def _adopted_or_new(given: Handover, memory_bytes: int, path: Path | None) -> SharedArena:
+    """Return a predecessor's arena, or one of our own that says why not."""
+    from accel.store.shared import SharedArena, Unfit
+
+    try:
+        if given.arena is None:
+            raise Unfit("the program before had private stores")
+        if _place_of(given.arena.fd) != (path and path.resolve()):
+            raise Unfit("--store is another than that of the program before")
+        return SharedArena.adopt(given.arena.fd, memory_bytes, WORKER_ROWS, 1 - given.arena.side)
+    except Unfit as unfit:
+        _leave(given)
+        arena = SharedArena(memory_bytes, WORKER_ROWS, path=path, replaces=True)
+        arena.cold_why = str(unfit)
+        return arena
+
+
+def _leave(given: Handover | None) -> None:
+    """Let go of a predecessor's arena: its memory is to end with that program."""
+    if given is not None and given.arena is not None:
+        os.close(given.arena.fd)
+
+
+def _place_of(fd: int) -> Path | None:
+    """Return the file that an arena lies in, None if in memory."""
+    place = Path(f"/proc/self/fd/{fd}").readlink()
+    return None if str(place).startswith("/memfd:") else place
 
 
 def store_path(config: Config) -> Path | None:
@@ -62,9 +95,11 @@ def store_path(config: Config) -> Path | None:
     return Path(config.store_directory) / f"accel-{config.server.name}.store"
 
 
-def note_start(arena: SharedArena) -> None:
-    """Say what a file held, if there is one."""
-    if arena.revived is not None:
+def note_start(arena: SharedArena, given: Handover | None) -> None:
+    """Say what a file or a predecessor's memory holds, if there is one."""
+    if given is not None and given.arena is not None and given.arena.fd == arena.fd:
+        note("store-warm", taken_from=given.pid)
+    elif arena.revived is not None:
         found = arena.revived
         note("store-warm", records=found.records, dropped=found.dropped, seconds=round(found.seconds, 3))
     elif arena.cold_why:

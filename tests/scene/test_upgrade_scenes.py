@@ -51,8 +51,81 @@ def test_upgrades_under_load_fail_nobody(
 
     assert load.failures == []
     assert set(load.statuses) == {200}
+    assert len(origin.asked("/page")) == 1 or flags == PRIVATE, "what is stored goes on being a hit"
     assert accel.child.wait() == 0
     stop(accel)
+
+
+def test_a_purge_through_either_program_holds_in_both(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    accel = start_accel([origin.backend])
+
+    with several_clients(accel, 1) as [of_the_old]:
+        first = of_the_old.ask("/page").served
+        upgrade(accel)
+        accel.admin("POST", "/purge", {"urls": ["http://scene/page"]})
+        second = of_the_old.ask("/page").served
+        of_the_old.ask("/page", "PURGE")
+        others = {ask(accel, "/page").served for _ in range(16)}
+
+    assert first != second
+    assert others.isdisjoint({first, second})
+    assert len(others) == 1
+    retire(accel, accel.child.pid)
+    stop(accel)
+
+
+def test_what_the_old_program_fetches_is_a_hit_in_the_new_one(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    accel = start_accel([origin.backend])
+    old = in_charge(accel)
+
+    with several_clients(accel, 1) as [of_the_old]:
+        of_the_old.ask("/passed")
+        upgrade(accel)
+        served = of_the_old.ask("/page").served
+        retire(accel, old)
+    answer = ask(accel, "/page")
+
+    assert answer.is_hit
+    assert answer.served == served
+    stop(accel)
+
+
+def test_a_store_of_another_size_begins_anew_and_says_so(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    path = tmp_path / "accel.toml"
+    accel = with_file(start_accel, origin, path)
+    ask(accel, "/page")
+    path.write_text('memory = "64m"')
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        old = in_charge(accel)
+        upgrade(accel)
+        retire(accel, old)
+        load.wait_more(100)
+
+    assert load.failures == []
+    assert " store-cold why='it was made for another --memory'" in accel.log
+    assert len(origin.asked("/page")) == 2
+    stop(accel)
+
+
+def test_a_store_in_a_file_is_taken_over_and_kept_for_the_next_start(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    flags = ("--store", str(tmp_path / "store"))
+    accel = start_accel([origin.backend], *flags)
+    ask(accel, "/page")
+    old = in_charge(accel)
+
+    upgrade(accel)
+    retire(accel, old)
+    taken_over = ask(accel, "/page")
+    stop(accel)
+    kept = ask(start_accel([origin.backend], *flags), "/page")
+
+    assert taken_over.is_hit
+    assert kept.is_hit
 
 
 def test_an_exchange_and_an_idle_connection_of_the_old_program_end_well(
