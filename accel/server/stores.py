@@ -21,7 +21,7 @@ from accel.store.private import PrivateStore
 from accel.store.store import Store
 
 if TYPE_CHECKING:
-    from accel.server.handover import HandedArena, Handover
+    from accel.server.handover import Handover
     from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena, SharedStore
 

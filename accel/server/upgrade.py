@@ -221,7 +221,7 @@ class Upgrade:
             self._lose_other(self._others_lifeline)
 
     def forget(self) -> None:
-        """In a worker: close what is the arbiter's. The lifeline's write end stays open, for it is the lifeline."""
+        """Close what is the arbiter's alone; in a worker, and at the end. The write end stays: it is the lifeline."""
         if self._talk is not None:
             self._talk.close()
         for end in (self._lifeline[0], self._others_lifeline):
@@ -229,9 +229,10 @@ class Upgrade:
                 os.close(end)
 
     def close(self) -> None:
-        """This program ends."""
+        """This program ends; a successor stays."""
+        self.forget()
         if self._child is not None and self._child.poll() is None:
-            self._child.returncode = 0  # it is to outlive us, and Popen need not warn of that
+            self._child.returncode = 0  # else Popen warns that its child outlives us
 
     def _listen(self, talk: socket.socket) -> None:
         if self._child is not None:
