@@ -35,7 +35,13 @@ class Command:
     def of_this_process(cls) -> Command:
         """Return how this process was started; to be called before anything changes directory or environment."""
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_NEXT}
-        return cls(tuple(sys.orig_argv), str(Path.cwd()), environment)
+        return cls(tuple(sys.orig_argv), _directory(environment), environment)
+
+
+def _directory(environment: Mapping[str, str]) -> str:
+    """Return where this process works, by the shell's name for it: a deployment may turn a link to the next release."""
+    here, named = Path.cwd(), environment.get("PWD", "")
+    return named if named and Path(named).is_absolute() and Path(named).resolve() == here else str(here)
 
 
 @dataclass(frozen=True, slots=True)

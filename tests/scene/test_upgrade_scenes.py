@@ -428,3 +428,23 @@ def test_an_address_that_the_new_configuration_adds_is_listened_on_and_one_that_
     assert ask_unix(added) == 200
     assert not gone.exists()
     stop(accel)
+
+
+def test_systemd_is_told_which_process_is_the_main_one(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(SOON_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        accel = start_accel([origin.backend])
+        old = in_charge(accel)
+        new = upgrade(accel)
+        os.kill(new, signal.SIGTERM)
+        wait_in_charge(accel, old)
+        wait_alone(accel)
+        said = [systemd.recv(1000).decode().splitlines() for _ in range(6)]
+
+    assert said[0] == ["READY=1"]
+    assert [f"MAINPID={new}"] in said
+    assert said.index([f"MAINPID={old}", "READY=1"]) > said.index(["STOPPING=1"])

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +58,7 @@ def old(program: FakeProgram) -> Iterator[Start]:
     begun: list[Upgrade] = []
 
     def begin(code: str) -> Upgrade:
-        command = Command((sys.executable, "-c", PREFACE + code), os.getcwd(), dict(os.environ))  # noqa: PTH109
+        command = Command((sys.executable, "-c", PREFACE + code), str(Path.cwd()), dict(os.environ))
         upgrade = Upgrade(program, command, None)
         assert upgrade.begin(now=0.0, timeout_s=LIMIT_S) is None
         begun.append(upgrade)
@@ -261,3 +262,25 @@ def test_a_handover_is_read_once_and_as_it_was_written() -> None:
 def test_what_another_form_of_program_hands_over_is_refused(text: str) -> None:
     with pytest.raises(StartError, match="stop the running program and start this one"):
         take({VARIABLE: text})
+
+
+def test_the_next_program_starts_where_a_link_leads_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "release-1").mkdir()
+    link = tmp_path / "current"
+    link.symlink_to("release-1")
+    monkeypatch.chdir(link)
+    monkeypatch.setenv("PWD", str(link))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+
+    command = Command.of_this_process()
+
+    assert command.directory == str(link)
+    assert "LISTEN_FDS" not in command.environment
+    assert command.arguments[0] == sys.orig_argv[0]
+
+
+def test_a_shells_word_that_is_out_of_date_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", "/")
+
+    assert Command.of_this_process().directory == str(tmp_path)
