@@ -43,6 +43,10 @@ class BackendHealth:
         self.last_why = ""
         """Why the last probe or fetch failed; kept after the backend has returned."""
 
+    def begin_down(self, why: str) -> None:
+        """Be down from the beginning: whoever judged before said so."""
+        self.state, self.last_why = Health.DOWN, why
+
     def probe_passed(self, now: float) -> bool:
         """Note a good probe; return whether the backend came up by it."""
         self._failed = 0

@@ -113,6 +113,7 @@ class Arbiter:
         ids(server.user, server.group)
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
+        self.health.inherit(given.backends if given else ())
         self.sockets.open(server, given.sockets if given else None)
         try:
             self.arena = self._charge.arena = make_arena(self.config, given)
@@ -125,7 +126,6 @@ class Arbiter:
             for number in HANDLED:
                 self._loop.add_signal_handler(number, self._note_signal, number)
             self._tell_facts()
-            self._charge.drain(given.drained if given else ())
             self._live()
             self._loop.run_until_complete(self.invalidations.close())
         finally:

@@ -64,7 +64,7 @@ class Charge:
             sockets=tuple(self._sockets.handed()),
             admin=tuple(self._admin.handed()) if self._admin is not None else (),
             arena=None if self.arena is None else HandedArena(self.arena.fd, self.arena.side),
-            drained=tuple(member.label for member in self._health.members if member.is_draining),
+            backends=self._health.handed(),
         )
 
     def give_charge(self, pid: int) -> None:
@@ -75,7 +75,7 @@ class Charge:
         setproctitle(f"accel: old arbiter {self._options.name}")
         self._systemd.notify(f"MAINPID={pid}")
 
-    def take_charge(self, drained: tuple[str, ...]) -> None:
+    def take_charge(self, drained: frozenset[str] | None) -> None:
         """See `upgrade.Program`."""
         try:
             self._take()
@@ -83,17 +83,13 @@ class Charge:
             note("pid-file-failed", why=error)
         setproctitle(f"accel: arbiter {self._options.name}")
         self._systemd.notify(f"MAINPID={os.getpid()}\nREADY=1")
-        self.drain(drained)
+        if drained is not None:
+            self._health.drain_exactly(drained)
 
     def _take(self) -> None:
         assert self._admin is not None
         self._loop.run_until_complete(self._admin.open())
         self._pid_file.write()
-
-    def drain(self, labels: tuple[str, ...]) -> None:
-        """Take backends out of rotation that an operator drained while another program was in charge."""
-        for label in labels:
-            self._health.set_drain(label, True)
 
     def other_gone(self, pid: int) -> None:
         """See `upgrade.Program`."""

@@ -65,6 +65,17 @@ class HandedArena:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedBackend:
+    """A backend that is out of rotation."""
+
+    label: str
+    is_drained: bool
+    """An operator said so."""
+    down_why: str | None
+    """Probes or fetches failed, the last one so; None: it is well."""
+
+
+@dataclass(frozen=True, slots=True)
 class Handover:
     """Everything that a successor is given; descriptors are those of both processes."""
 
@@ -80,8 +91,8 @@ class Handover:
     admin: tuple[Handed, ...]
     arena: HandedArena | None
     """None for private stores."""
-    drained: tuple[str, ...]
-    """Backends that an operator took out of rotation."""
+    backends: tuple[HandedBackend, ...]
+    """Those that are out of rotation: the taker need not learn it from failures of its own."""
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that the taker must inherit."""
@@ -111,7 +122,7 @@ def _read(text: str) -> Handover:
             sockets=tuple(map(_handed, value.pop("sockets"))),
             admin=tuple(map(_handed, value.pop("admin"))),
             lifeline=tuple(value.pop("lifeline")),
-            drained=tuple(value.pop("drained")),
+            backends=tuple(HandedBackend(**backend) for backend in value.pop("backends")),
             arena=arena and HandedArena(**arena),
             **value,
         )

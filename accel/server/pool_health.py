@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Set
 
 from accel.config import Address, BackendConfig, ProbeOptions
 from accel.errors import StartError
 from accel.origin.health import BackendHealth, Health, probe
+from accel.server.handover import HandedBackend
 from accel.server.journal import note
 from accel.server.scoreboard import BACKEND_ROWS, BackendState, Scoreboard
 
@@ -35,11 +37,16 @@ class Member:
         return str(self.config.address)
 
     @property
+    def is_down(self) -> bool:
+        """Whether probes or fetches failed, drained or not."""
+        return self.health.state is Health.DOWN
+
+    @property
     def state(self) -> BackendState:
         """What is published."""
         if self.is_draining:
             return BackendState.DRAINING
-        return BackendState.UP if self.health.state is Health.UP else BackendState.DOWN
+        return BackendState.DOWN if self.is_down else BackendState.UP
 
 
 class PoolHealth:
@@ -119,6 +126,32 @@ class PoolHealth:
         self.publish(time.monotonic())
         return True
 
+    # From one program to the next.
+
+    def handed(self) -> tuple[HandedBackend, ...]:
+        """Return the backends that are out of rotation."""
+        return tuple(
+            HandedBackend(member.label, member.is_draining, member.health.last_why if member.is_down else None)
+            for member in self._members.values()
+            if member.state is not BackendState.UP
+        )
+
+    def inherit(self, backends: Iterable[HandedBackend]) -> None:
+        """Take a predecessor's word for who is out of rotation; probes bring back whoever is well."""
+        handed = {backend.label: backend for backend in backends}
+        for member in self._members.values():
+            if backend := handed.get(member.label):
+                member.is_draining = backend.is_drained
+                if backend.down_why is not None:
+                    member.health.begin_down(backend.down_why)
+        self.publish(time.monotonic())
+
+    def drain_exactly(self, labels: Set[str]) -> None:
+        """Have these backends drained, and no other."""
+        for member in self._members.values():
+            if member.is_draining != (member.label in labels):
+                self.set_drain(member.label, member.label in labels)
+
     def publish(self, now: float) -> None:
         """Write every backend's state and ramp to the scoreboard; `now` is monotonic."""
         for member in self._members.values():
@@ -139,7 +172,7 @@ class PoolHealth:
 
     def _is_probed(self, member: Member) -> bool:
         """Without a path to ask for, only a backend that is down is probed, by connecting."""
-        return self._options.path is not None or member.health.state is Health.DOWN
+        return self._options.path is not None or member.is_down
 
     async def _probe(self, member: Member) -> None:
         address = member.config.address

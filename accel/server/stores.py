@@ -6,6 +6,7 @@ imported only when it is wanted, so that accel runs, with a private store a work
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast

@@ -50,7 +50,7 @@ from enum import Enum
 from typing import Protocol
 
 from accel.server.crew import why_ended
-from accel.server.handover import VARIABLE, Command, Handed, HandedArena, Handover
+from accel.server.handover import VARIABLE, Command, Handed, HandedArena, HandedBackend, Handover
 from accel.server.journal import note
 
 _READY = b"ready"
@@ -91,7 +91,7 @@ class Belongings:
     sockets: tuple[Handed, ...]
     admin: tuple[Handed, ...]
     arena: HandedArena | None
-    drained: tuple[str, ...]
+    backends: tuple[HandedBackend, ...]
 
 
 class Program(Protocol):
@@ -105,8 +105,8 @@ class Program(Protocol):
         """The successor `pid` serves: leave admin and pid file to it."""
         ...
 
-    def take_charge(self, drained: tuple[str, ...]) -> None:
-        """Nobody else is in charge now: answer the admin; `drained` backends are out of rotation."""
+    def take_charge(self, drained: frozenset[str] | None) -> None:
+        """Nobody else is in charge now: answer the admin; `drained` is what operators last said, None: to us."""
         ...
 
     def other_gone(self, pid: int) -> None:
@@ -170,7 +170,7 @@ class Upgrade:
             sockets=had.sockets,
             admin=had.admin,
             arena=had.arena,
-            drained=had.drained,
+            backends=had.backends,
         )
         try:
             self._child = _started(self._command, handover)
@@ -247,7 +247,8 @@ class Upgrade:
 
     def _hand_over(self, talk: socket.socket) -> None:
         """The successor is ready: from here on it is in charge, also if this process dies at the next line."""
-        drained = json.dumps(self._program.belongings().drained).encode()
+        backends = self._program.belongings().backends
+        drained = json.dumps([one.label for one in backends if one.is_drained]).encode()
         self.phase, self.is_in_charge = Phase.REPLACED, False
         self._program.give_charge(self.other_pid)
         with contextlib.suppress(OSError):  # it died, which `_watch` will see
@@ -257,7 +258,7 @@ class Upgrade:
 
     def _come_into_charge(self) -> None:
         self.is_in_charge = True
-        self._program.take_charge(tuple(json.loads(self._heard or b"[]")))
+        self._program.take_charge(frozenset(json.loads(self._heard)) if self._heard else None)
         note("in-charge", pid=os.getpid(), after=self.other_pid)
 
     def _end_talk(self, talk: socket.socket) -> None:
@@ -287,7 +288,7 @@ class Upgrade:
         if was_in_charge:
             note("successor-gone", pid=self.other_pid, why=why)
             self.is_in_charge = True
-            self._program.take_charge(())
+            self._program.take_charge(None)
             note("in-charge", pid=os.getpid(), after=self.other_pid)
         else:
             self.failure = self.failure or f"it ended, {why}; its own words are above"

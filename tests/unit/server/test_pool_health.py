@@ -192,3 +192,19 @@ async def test_more_backends_than_rows_are_refused_and_nothing_changes(pool: Poo
     with pytest.raises(StartError, match="backends"):
         pool.health.configure(backends(*range(1, BACKEND_ROWS + 2)), OPTIONS)
     assert pool.health.rows == before
+
+
+async def test_the_next_program_takes_the_word_of_the_one_before_for_who_is_out(pool: Pool) -> None:
+    pool.health.set_drain("10.0.0.1:1", True)
+    for _ in range(3):
+        pool.worker.note_failure(1, "refused")
+    following = Pool()
+    following.health.configure(backends(1, 2, 3), OPTIONS)
+
+    following.health.inherit(pool.health.handed())
+    out = following.states()
+    following.health.drain_exactly({"10.0.0.1:3"})
+
+    assert out == [BackendState.DRAINING, BackendState.DOWN, BackendState.UP]
+    assert following.states() == [BackendState.UP, BackendState.DOWN, BackendState.DRAINING]
+    assert following.health.members[1].health.last_why == "refused"

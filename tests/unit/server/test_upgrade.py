@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel.errors import StartError
-from accel.server.handover import VARIABLE, Command, Handed, HandedArena, Handover, take
+from accel.server.handover import VARIABLE, Command, Handed, HandedArena, HandedBackend, Handover, take
 from accel.server.upgrade import Belongings, Phase, Upgrade
 
 LIMIT_S = 5.0
@@ -28,13 +28,14 @@ class FakeProgram:
 
     def belongings(self) -> Belongings:
         """See `upgrade.Program`."""
-        return Belongings((), (), None, self.drained)
+        well_but_drained = tuple(HandedBackend(label, True, None) for label in self.drained)
+        return Belongings((), (), None, (*well_but_drained, HandedBackend("127.0.0.1:9", False, "refused")))
 
     def give_charge(self, pid: int) -> None:
         """See `upgrade.Program`."""
         self.told.append(("give", pid))
 
-    def take_charge(self, drained: tuple[str, ...]) -> None:
+    def take_charge(self, drained: frozenset[str] | None) -> None:
         """See `upgrade.Program`."""
         self.told.append(("take", drained))
 
@@ -105,7 +106,7 @@ def test_a_ready_successor_gets_charge_and_the_drained_backends(
     look_until(upgrade, Phase.ALONE)
 
     assert given == [("give", pid)]
-    assert program.told == [("give", pid), ("take", ()), ("gone", pid)]
+    assert program.told == [("give", pid), ("take", None), ("gone", pid)]
     assert f" successor-gone pid={pid} why='exit code 7'" in capsys.readouterr().err
 
 
@@ -225,7 +226,7 @@ def test_a_new_program_is_in_charge_when_the_old_one_ends_the_talk(
 
     assert before_ready == before_answer == []
     assert said == b"ready"
-    assert ("take", ("127.0.0.1:2",)) in program.told
+    assert ("take", frozenset({"127.0.0.1:2"})) in program.told
 
 
 def test_an_old_program_that_dies_early_leaves_charge_to_the_new_one_when_that_is_ready(
@@ -238,7 +239,7 @@ def test_an_old_program_that_dies_early_leaves_charge_to_the_new_one_when_that_i
     new.look(0.0)
 
     assert before_ready == [("gone", 41)]
-    assert program.told == [("gone", 41), ("take", ())]
+    assert program.told == [("gone", 41), ("take", None)]
     assert new.phase is Phase.ALONE
 
 
@@ -249,7 +250,8 @@ def test_only_a_parent_that_lives_is_told_to_retire(predecessor: Predecessor, ne
 
 def test_a_handover_is_read_once_and_as_it_was_written() -> None:
     sockets = (Handed(5, ("", 80, "")), Handed(6, ("127.0.0.1", 0, ""), 1), Handed(7, None))
-    given = Handover(41, 3, (4, 8), 9, sockets, (Handed(10, ("", 0, "/a.sock")),), HandedArena(11, 1), ("h:1",))
+    admin, backends = (Handed(10, ("", 0, "/a.sock")),), (HandedBackend("h:1", True, None),)
+    given = Handover(41, 3, (4, 8), 9, sockets, admin, HandedArena(11, 1), backends)
     environ = {VARIABLE: given.text(), "HOME": "/"}
 
     assert take(environ) == given
