@@ -12,7 +12,8 @@ import pytest
 from accel_process import StartAccel
 from checked_load import CheckedLoad, warm_all
 from checked_origin import CheckedOrigin
-from under_fire import kill_workers, left_in_store, miscounted, reload_often, wrongly_lost
+from programs import stop
+from under_fire import kill_workers, left_in_store, miscounted, reload_often, upgrade_often, wrongly_lost
 
 pytestmark = pytest.mark.scene
 ITEMS = 150
@@ -61,3 +62,17 @@ def test_reloads_cost_no_exchange_and_no_fetch(start_accel: StartAccel, lasting:
     assert lasting.asked == fetched
     assert left_in_store(accel) == []
     assert miscounted(accel) == 0
+
+
+def test_upgrades_cost_no_exchange_and_no_fetch(start_accel: StartAccel, lasting: CheckedOrigin) -> None:
+    accel = start_accel([lasting.backend], "--memory", "64m")
+    warm_all(accel.port, ITEMS)
+    fetched = lasting.asked
+
+    with CheckedLoad(accel.port, items=ITEMS) as load:
+        upgrade_often(accel, load, times=3, answers_between=100)
+
+    assert (load.seen.wrong, load.seen.lost) == ([], [])
+    assert lasting.asked == fetched
+    assert left_in_store(accel) == []
+    stop(accel)
