@@ -123,19 +123,20 @@ def decode(meta: bytes) -> Meta:
 class Glimpse:
     """What invalidation asks of an encoded stored response."""
 
-    __slots__ = ("_meta", "initial_age_s", "number", "response_at", "status", "tags")
+    __slots__ = ("_count", "_meta", "_start", "initial_age_s", "number", "response_at", "status", "tags")
 
     def __init__(self, meta: bytes) -> None:
         """`meta` is of a stored response; see `glimpse`."""
-        self._meta = meta
-        _, _, self.status, _, _, self.number, self.response_at, self.initial_age_s, length, *_ = (
-            _STORED_HEAD.unpack_from(meta)
-        )
-        self.tags = _parted(meta[_STORED_HEAD.size : _STORED_HEAD.size + length])
+        head = _STORED_HEAD.unpack_from(meta)
+        _, _, self.status, reason_length, self._count, self.number, self.response_at, *rest = head
+        self.initial_age_s, length, *_ = rest
+        tags_end = _STORED_HEAD.size + length
+        self.tags = _parted(meta[_STORED_HEAD.size : tags_end])
+        self._meta, self._start = meta, tags_end + reason_length
 
     def fields(self) -> Fields:
         """Decode the fields."""
-        return _decode_stored(self._meta).fields
+        return Fields(_decode_lines(self._meta, self._start, self._count))
 
 
 def glimpse(meta: bytes) -> Glimpse | None:
