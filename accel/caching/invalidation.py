@@ -92,6 +92,8 @@ def requested(request: Request) -> Purge:
         if ANY in tags:
             raise ValueError(f"at most {MOST_TAGS} tags at once")
         return Purge(What.TAG, tags, is_soft)
+    if request.target == b"*":
+        return Purge(What.ALL, (), is_soft)
     return Purge(What.URL, (primary_key(request.host, request.target),), is_soft)
 
 

@@ -20,6 +20,8 @@ from accel.config import Limits
 from accel.errors import RequestError
 from accel.http.message import CHUNKED, Fields, Request
 
+_OF_EVERYTHING = frozenset({b"OPTIONS", b"PURGE"})
+"""Methods that may have the target `*` (RFC 9112 §3.2.4); PURGE is ours, and goes to no origin."""
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 METHODS = frozenset(
     b"GET HEAD POST PUT PATCH DELETE OPTIONS PURGE PROPFIND PROPPATCH MKCOL MKACTIVITY MKCALENDAR COPY MOVE LOCK "
@@ -227,7 +229,7 @@ class RequestParser:
             normal_host(authority, required=True)
         if target.startswith(b"/"):
             return authority, target
-        if target == b"*" and method == b"OPTIONS":
+        if target == b"*" and method in _OF_EVERYTHING:
             return authority, target
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None:

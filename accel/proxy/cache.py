@@ -131,9 +131,9 @@ class Cache:
         """Return the number to note when a fetch begins."""
         return self._covering.sequence()
 
-    def is_dropped(self, primary: bytes, entry: Entry) -> bool:
-        """Whether an invalidation came that covers an entry: what asks now may not get it."""
-        return self._covering.is_dropped(primary, entry)
+    def may_serve(self, primary: bytes, entry: Entry) -> bool:
+        """Whether an entry that somebody holds since an earlier look may be given to who asks now."""
+        return self._covering.may_appear(primary, entry)
 
     def may_join(self, primary: bytes, number: int) -> bool:
         """Whether a request that comes now may share a fetch of `primary` that began at `number`."""

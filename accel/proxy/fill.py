@@ -150,7 +150,7 @@ class Fill:
         It is not if an invalidation of its tags came since the fetch began: who joined after that must not get it.
         """
         cache = self._service.cache
-        if self.entry is None or cache.is_dropped(self._found.primary, self.entry):
+        if self.entry is None or not cache.may_serve(self._found.primary, self.entry):
             return False
         return cache.find(request, self._service.now()).key == self.key
 
@@ -358,4 +358,8 @@ class Flights:
 
 
 def _uncovered(service: Service, found: Found, fill: Fill | None) -> Fill | None:
-    return fill if fill is not None and service.cache.may_join(found.primary, fill.number) else None
+    """Return the fill unless an invalidation came since it began: of its key, or, once its head has come, its tags."""
+    cache = service.cache
+    if fill is None or not cache.may_join(found.primary, fill.number):
+        return None
+    return fill if fill.entry is None or cache.may_serve(found.primary, fill.entry) else None

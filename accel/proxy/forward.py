@@ -214,7 +214,7 @@ async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Ne
 def _served_stale(exchange: Exchange, found: Found, reason: Forward, status: int | None) -> bool:
     """Answer with what is stored though the forward failed, if that is allowed (RFC 5861 §4)."""
     service, now = exchange.service, exchange.service.now()
-    if found.entry is None or found.record is None or service.cache.is_dropped(found.primary, found.entry):
+    if found.entry is None or found.record is None or not service.cache.may_serve(found.primary, found.entry):
         return False
     if not may_serve_on_error(found.entry.stored, exchange.request.fields, now, service.caching):
         return False

@@ -1,10 +1,10 @@
-"""What an unsafe request makes untrue (RFC 9111 §4.4)."""
+"""What an unsafe request makes untrue (RFC 9111 §4.4), and what a PURGE asks for."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.caching.invalidation import targets
+from accel.caching.invalidation import Purge, What, requested, targets
 from accel.http.message import Fields, Line, Request, Response
 
 
@@ -103,3 +103,46 @@ def test_no_reference_makes_it_raise_or_leave_the_host(reference: bytes) -> None
     for host, target in found((b"location", reference)):
         assert host == b"h.org"
         assert target.startswith(b"/")
+
+
+def purge(*lines: Line, target: bytes = b"/news") -> Request:
+    return Request(b"PURGE", target, b"example.org", b"example.org", 1, Fields(lines))
+
+
+SOFT = (b"soft-purge", b"1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "asked"),
+    [
+        (purge(), Purge(What.URL, (b"example.org\0/news",))),
+        (purge(SOFT), Purge(What.URL, (b"example.org\0/news",), True)),
+        (purge((b"fastly-soft-purge", b"1")), Purge(What.URL, (b"example.org\0/news",), True)),
+        (purge((b"soft-purge", b"0")), Purge(What.URL, (b"example.org\0/news",))),
+        (purge((b"surrogate-key", b"a b")), Purge(What.TAG, (b"a", b"b"))),
+        (purge((b"cache-tag", b"a, b"), (b"xkey", b"c"), SOFT), Purge(What.TAG, (b"a", b"b", b"c"), True)),
+        (purge((b"ban", b"url ~ ^/")), Purge(What.BAN, (b"url ~ ^/",))),
+        (purge((b"purge", b"all")), Purge(What.ALL)),
+        (purge((b"purge", b"all"), SOFT), Purge(What.ALL, (), True)),
+        (purge(target=b"*"), Purge(What.ALL)),
+        (purge((b"xkey", b"a"), target=b"*"), Purge(What.TAG, (b"a",))),
+    ],
+)
+def test_a_purge_asks_for_one_thing(request_: Request, asked: Purge) -> None:
+    assert requested(request_) == asked
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (purge((b"ban", b"url ~ ^/"), SOFT), "a ban goes alone"),
+        (purge((b"ban", b"url ~ ^/"), (b"xkey", b"a")), "a ban goes alone"),
+        (purge((b"purge", b"some")), "send Purge: all"),
+        (purge((b"purge", b"all"), (b"xkey", b"a")), "send Purge: all, without tags"),
+        (purge((b"cache-tag", b" , ")), "Cache-Tag names no tag"),
+        (purge((b"xkey", b" ".join(b"%d" % tag for tag in range(257)))), "at most 256 tags at once"),
+    ],
+)
+def test_a_purge_that_could_mean_two_things_is_refused(request_: Request, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        requested(request_)

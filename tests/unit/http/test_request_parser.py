@@ -201,6 +201,7 @@ def test_http_1_0_needs_no_host() -> None:
         (b"GET https://b.org/ HTTP/1.1", b"/", b"b.org"),
         (b"OPTIONS http://b.org HTTP/1.1", b"*", b"b.org"),
         (b"OPTIONS * HTTP/1.1", b"*", b"a.org"),
+        (b"PURGE * HTTP/1.1", b"*", b"a.org"),
     ],
 )
 def test_a_target_in_another_form(line: bytes, target: bytes, host: bytes) -> None:
