@@ -67,6 +67,8 @@ class Terms:
     """It will not change while it is fresh (RFC 8246)."""
     keep_s: float = inf
     """How long after all of this it may still be validated; beyond that it is as if it were not there."""
+    is_shared: bool = False
+    """A rule says that it may answer requests with credentials, though its origin does not (RFC 9111 §3.5)."""
 
     @property
     def is_explicit(self) -> bool:

@@ -14,6 +14,9 @@ from functools import lru_cache
 from accel.http.fields import OWS, hop_by_hop, is_token, parse_list
 from accel.http.message import Fields, Request
 
+EXTRA = b":key"
+"""Stands among the names of fields for what rules joined to the key (`Request.key_extra`); no field is called so."""
+
 _ABSENT = b"-"
 _COMMA = re.compile(rb"[ \t]*,[ \t]*")
 _WEIGHT = re.compile(rb"[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
@@ -51,6 +54,12 @@ def vary_names(fields: Fields) -> tuple[bytes, ...] | None:
     return tuple(sorted(names))
 
 
+def variant_names(request: Request, fields: Fields) -> tuple[bytes, ...] | None:
+    """Return what the response to a request is selected by: Vary's fields, and EXTRA where rules joined something."""
+    names = vary_names(fields)
+    return (EXTRA, *names) if names is not None and request.key_extra else names
+
+
 def selecting_values(request: Request, names: Sequence[bytes]) -> bytes:
     """Return the request's values of the fields `names`, joined so that no two sets of values look alike.
 
@@ -59,7 +68,10 @@ def selecting_values(request: Request, names: Sequence[bytes]) -> bytes:
     """
     fields = request.fields
     dropped = hop_by_hop(fields.get(b"connection"))
-    return b"".join(_ABSENT if name in dropped else _framed(_normalized(name, fields.get(name))) for name in names)
+    extra = _framed(request.key_extra) if EXTRA in names else b""
+    return extra + b"".join(
+        _ABSENT if name in dropped else _framed(_normalized(name, fields.get(name))) for name in names if name != EXTRA
+    )
 
 
 def _framed(value: bytes | None) -> bytes:

@@ -71,6 +71,12 @@ def judge(
     return STALE_SERVE
 
 
+def may_validate(stored: Stored, now: float) -> bool:
+    """Whether the origin may still be asked if it holds: a rule can bound that (`Terms.keep_s`)."""
+    terms = stored.terms
+    return current_age(stored, now) - terms.lifetime_s < max(terms.grace_s, terms.if_error_s) + terms.keep_s
+
+
 def may_serve_on_error(stored: Stored, request: Fields, now: float, options: CachingOptions) -> bool:
     """Whether a stale response may stand in for an origin that failed (RFC 5861 §4, RFC 9111 §4.2.4)."""
     terms = stored.terms

@@ -5,7 +5,7 @@ what was encoded decodes to an equal value, and a form written by another versio
 never guessed.
 
     stored response  version kind status reason-length field-count number response-at initial-age tags-length
-                     request-at lifetime grace if-error source flags
+                     request-at lifetime grace if-error keep source flags
                      | tags, one a line | reason | { name-length value-length name value }
     variant list     version kind generation number | names, one a line; an empty line; values, one a line
     pass mark        version kind until number
@@ -23,15 +23,15 @@ from accel.caching.freshness import LifetimeSource, Terms, date_at
 from accel.http.conditional import etag_of, last_modified_of
 from accel.http.message import Fields, Line
 
-VERSION = 2
+VERSION = 3
 _STORED, _VARIANTS, _PASS = 1, 2, 3
 
-_STORED_HEAD = Struct("<BBHHHQddIddddBB")
+_STORED_HEAD = Struct("<BBHHHQddIdddddBB")
 _VARIANTS_HEAD = Struct("<BBQQ")
 _PASS_HEAD = Struct("<BBdQ")
 _LINE = Struct("<HI")
 
-_MUST_REVALIDATE, _NO_CACHE, _IMMUTABLE = 1, 2, 4
+_MUST_REVALIDATE, _NO_CACHE, _IMMUTABLE, _SHARED = 1, 2, 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,8 @@ def _parted(lines: bytes) -> tuple[bytes, ...]:
 
 def _encode_stored(stored: Stored) -> bytes:
     terms, lines, tags = stored.terms, stored.fields.lines, _joined(stored.tags)
-    flags = terms.must_revalidate * _MUST_REVALIDATE | terms.no_cache * _NO_CACHE | terms.immutable * _IMMUTABLE
+    flags = terms.must_revalidate * _MUST_REVALIDATE | terms.no_cache * _NO_CACHE
+    flags |= terms.immutable * _IMMUTABLE | terms.is_shared * _SHARED
     head = _STORED_HEAD.pack(
         VERSION,
         _STORED,
@@ -170,6 +171,7 @@ def _encode_stored(stored: Stored) -> bytes:
         terms.lifetime_s,
         terms.grace_s,
         terms.if_error_s,
+        terms.keep_s,
         terms.source.value,
         flags,
     )
@@ -197,15 +199,19 @@ def _decode_stored(meta: bytes) -> Stored:
     )
 
 
-def _decode_terms(lifetime_s: float, grace_s: float, if_error_s: float, source: int, flags: int) -> Terms:
+def _decode_terms(
+    lifetime_s: float, grace_s: float, if_error_s: float, keep_s: float, source: int, flags: int
+) -> Terms:
     return Terms(
         lifetime_s=lifetime_s,
         source=LifetimeSource(source),
         grace_s=grace_s,
         if_error_s=if_error_s,
+        keep_s=keep_s,
         must_revalidate=bool(flags & _MUST_REVALIDATE),
         no_cache=bool(flags & _NO_CACHE),
         immutable=bool(flags & _IMMUTABLE),
+        is_shared=bool(flags & _SHARED),
     )
 
 

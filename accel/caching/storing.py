@@ -63,13 +63,26 @@ UNDERSTOOD_STATUSES = HEURISTIC_STATUSES | frozenset(
 416, 417, 421, 425, 426, 428, which answer to one request's credentials, condition or connection; the unknown."""
 
 
-def decide(request: Request, response: Response, terms: Terms, options: CachingOptions) -> Storing:
-    """Decide whether the response to `request`, received on `terms`, may be stored (RFC 9111 §3)."""
+NOTHING_LIFTED: frozenset[str] = frozenset()
+
+
+def decide(
+    request: Request,
+    response: Response,
+    terms: Terms,
+    options: CachingOptions,
+    lifted: frozenset[str] = NOTHING_LIFTED,
+) -> Storing:
+    """Decide whether the response to `request`, received on `terms`, may be stored (RFC 9111 §3).
+
+    `lifted` names what a rule overrides: `set-cookie`, `private`, `no-store`, `authorization`; of all else the floor
+    stays.
+    """
     directives = governing(response.fields)
     return (
         _refused_by_kind(request, response)
-        or _refused_by_directive(request, response, directives)
-        or _refused_by_field(request, response, directives)
+        or _refused_by_directive(request, directives, lifted)
+        or _refused_by_field(request, response, directives, lifted)
         or _refused_as_useless(response, terms, options)
         or Storing.STORE
     )
@@ -85,13 +98,13 @@ def _refused_by_kind(request: Request, response: Response) -> Storing | None:
     return None
 
 
-def _refused_by_directive(request: Request, response: Response, directives: Directives) -> Storing | None:
+def _refused_by_directive(request: Request, directives: Directives, lifted: frozenset[str]) -> Storing | None:
     if b"no-store" in cache_control(request.fields.get(b"cache-control")):
         return Storing.REQUEST_NO_STORE
     # must-understand lifts no-store where the status is known (§5.2.2.3); the others are refused by now.
-    if b"no-store" in directives and b"must-understand" not in directives:
+    if b"no-store" in directives and b"must-understand" not in directives and "no-store" not in lifted:
         return Storing.NO_STORE
-    if b"private" in directives and not withheld_fields(directives, b"private"):
+    if b"private" in directives and not withheld_fields(directives, b"private") and "private" not in lifted:
         return Storing.PRIVATE
     return None
 
@@ -100,19 +113,23 @@ _SHAREABLE = frozenset({b"public", b"must-revalidate", b"s-maxage"})
 """The directives that let an answer to a request with credentials be stored (RFC 9111 §3.5)."""
 
 
-def _refused_by_field(request: Request, response: Response, directives: Directives) -> Storing | None:
-    if b"set-cookie" in response.fields and b"set-cookie" not in _withheld(directives):
+def _refused_by_field(
+    request: Request, response: Response, directives: Directives, lifted: frozenset[str]
+) -> Storing | None:
+    is_cookie_kept_out = "set-cookie" in lifted or b"set-cookie" in _withheld(directives)
+    if b"set-cookie" in response.fields and not is_cookie_kept_out:
         return Storing.SET_COOKIE
-    if b"authorization" in request.fields and _SHAREABLE.isdisjoint(directives):
+    is_shared = "authorization" in lifted or not _SHAREABLE.isdisjoint(directives)
+    if b"authorization" in request.fields and not is_shared:
         return Storing.AUTHORIZATION
     if vary_names(response.fields) is None:
         return Storing.VARY_STAR
     return None
 
 
-def is_shareable(fields: Fields) -> bool:
-    """Whether a stored response may answer a request with credentials: its origin said so (RFC 9111 §3.5)."""
-    return not _SHAREABLE.isdisjoint(governing(fields))
+def is_shareable(stored: Stored) -> bool:
+    """Whether a stored response may answer a request with credentials: its origin or a rule said so (§3.5)."""
+    return stored.terms.is_shared or not _SHAREABLE.isdisjoint(governing(stored.fields))
 
 
 def _refused_as_useless(response: Response, terms: Terms, options: CachingOptions) -> Storing | None:

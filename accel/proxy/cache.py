@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from accel.caching.key import primary_key, selecting_values, variant_key, vary_names
+from accel.caching.key import primary_key, selecting_values, variant_key, variant_names
 from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
 from accel.http.cache_status import Forward
 from accel.http.message import Request
@@ -144,6 +144,8 @@ class Cache:
         primary = primary_key(request.host, request.target)
         record, content = self._visible(primary, primary)
         if type(content) is Entry:
+            if request.key_extra:  # what lies there was stored for requests that rules join nothing to
+                return Found(primary, primary, missing=Forward.VARY_MISS)
             return Found(primary, primary, content, record)
         if type(content) is Variants:
             return self._find_variant(request, primary, content, now)
@@ -225,7 +227,7 @@ class Cache:
 
     def _storing_key(self, request: Request, primary: bytes, stored: Stored) -> bytes | None:
         """Return the key that the response goes under, making a variant list where Vary asks for one."""
-        names = vary_names(stored.fields)
+        names = variant_names(request, stored.fields)
         if names is None:
             return None
         _, content = self._visible(primary, primary)

@@ -152,7 +152,7 @@ class Exchange:
         if found.entry is None:
             self._miss(found, found.missing)
             return
-        if b"authorization" in self.request.fields and not is_shareable(found.entry.stored.fields):
+        if b"authorization" in self.request.fields and not is_shareable(found.entry.stored):
             self._miss(found, Forward.REQUEST)
             return
         entry, caching = found.entry, self.service.caching

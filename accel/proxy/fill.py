@@ -25,7 +25,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from accel.caching.freshness import Terms, terms
-from accel.caching.reuse import may_serve_on_error
+from accel.caching.reuse import may_serve_on_error, may_validate
 from accel.caching.storing import Storing, decide, stored_response
 from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.errors import OriginError
@@ -316,7 +316,8 @@ class Fill:
 
 def shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: object) -> Fill:
     """Return a fill that asks for the whole, with our own validators if something is stored."""
-    conditions = conditional_fields(found.entry.stored) if found.entry is not None else None
+    is_kept = found.entry is not None and may_validate(found.entry.stored, service.now())
+    conditions = conditional_fields(found.entry.stored) if found.entry is not None and is_kept else None
     asked = origin_request(request, client_ip, whole=True, conditions=conditions)
     return Fill(service, found, request, asked, leader)
 

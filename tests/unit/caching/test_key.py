@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.caching.key import codings, primary_key, selecting_values, variant_key, vary_names
+from accel.caching.key import EXTRA, codings, primary_key, selecting_values, variant_key, variant_names, vary_names
 from accel.http.message import Fields, Line, Request
 
 
@@ -129,3 +129,16 @@ def test_no_accept_encoding_is_not_an_empty_one() -> None:
 @given(st.permutations([b"br", b"gzip;q=0.5", b"deflate;q=0", b"zstd;q=1.0"]))
 def test_the_order_of_codings_does_not_count(members: list[bytes]) -> None:
     assert codings(b", ".join(members)) == b"br,gzip,zstd"
+
+
+def test_what_rules_join_to_the_key_selects_like_a_field_that_vary_names() -> None:
+    plain, euro = Request(b"GET", b"/"), Request(b"GET", b"/", key_extra=b"euro")
+    fields = Fields([(b"vary", b"accept")])
+
+    assert variant_names(plain, fields) == (b"accept",)
+    assert variant_names(euro, fields) == (EXTRA, b"accept")
+    assert selecting_values(euro, (EXTRA,)) != selecting_values(plain, (EXTRA,))
+
+
+def test_nothing_joined_makes_a_response_shareable_that_varies_on_everything() -> None:
+    assert variant_names(Request(b"GET", b"/", key_extra=b"euro"), Fields([(b"vary", b"*")])) is None

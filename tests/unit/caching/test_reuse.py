@@ -16,6 +16,7 @@ from accel.caching.reuse import (
     Reuse,
     judge,
     may_serve_on_error,
+    may_validate,
     only_if_cached,
     remaining_s,
 )
@@ -268,3 +269,14 @@ def test_what_was_purged_softly_counts_as_stale(
     request = Fields([] if control is None else [(CC, control)])
 
     assert judge(stored(terms), request, NOW + age_s, OPTIONS, is_soft_purged=True) is expected
+
+
+@pytest.mark.parametrize(("now", "expected"), [(0.0, True), (60 + 30 + 99, True), (60 + 30 + 101, False)])
+def test_what_is_kept_for_validation_alone_has_its_end_too(now: float, expected: bool) -> None:
+    terms = Terms(60.0, LifetimeSource.POLICY, grace_s=10.0, if_error_s=30.0, keep_s=100.0)
+
+    assert may_validate(stored(terms), NOW + now) is expected
+
+
+def test_without_a_rule_a_response_may_be_validated_for_ever() -> None:
+    assert may_validate(stored(), NOW + 1e12)

@@ -1,5 +1,7 @@
 """What is encoded into a record's meta decodes to the same."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,8 @@ TERMS = st.builds(
     must_revalidate=st.booleans(),
     no_cache=st.booleans(),
     immutable=st.booleans(),
+    keep_s=TIMES | st.just(inf),
+    is_shared=st.booleans(),
 )
 STORED = st.builds(
     Stored,

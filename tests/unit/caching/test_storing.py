@@ -2,7 +2,8 @@
 
 import pytest
 
-from accel.caching.freshness import terms
+from accel.caching.freshness import Terms, terms
+from accel.caching.stored import Stored
 from accel.caching.storing import Storing, decide, is_shareable, stored_fields, stored_response
 from accel.config import CachingOptions
 from accel.http.fields import format_date
@@ -23,11 +24,12 @@ def verdict(
     request_body: int = 0,
     body: int = 10,
     options: CachingOptions | None = None,
+    lifted: frozenset[str] = frozenset(),
 ) -> Storing:
     options = options or CachingOptions()
     request = Request(method, b"/", host=b"h", fields=Fields(asked or []), body_length=request_body)
     response = Response(status, b"", Fields(lines), body_length=body)
-    return decide(request, response, terms(response, options, NOW), options)
+    return decide(request, response, terms(response, options, NOW), options, lifted)
 
 
 def test_a_fresh_answer_to_get_is_stored() -> None:
@@ -206,4 +208,32 @@ def test_a_response_keeps_the_date_and_the_age_that_it_came_with() -> None:
 )
 def test_a_stored_answer_to_credentials_needs_the_same_licence(value: bytes, expected: bool) -> None:
     """RFC 9111 §3.5."""
-    assert is_shareable(Fields([(CC, value)])) is expected
+    assert is_shareable(Stored(200, b"", Fields([(CC, value)]), 0.0, 0.0, 0.0, Terms(), 0)) is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "lifts"),
+    [
+        ((b"set-cookie", b"a=1"), [], "set-cookie"),
+        ((CC, b"private, max-age=60"), [], "private"),
+        ((CC, b"no-store, max-age=60"), [], "no-store"),
+        ((b"x", b"y"), [(b"authorization", b"Basic x")], "authorization"),
+    ],
+)
+def test_an_override_lifts_one_refusal_and_no_other(line: Line, asked: list[Line], lifts: str) -> None:
+    every = {"set-cookie", "private", "no-store", "authorization"}
+
+    assert verdict(FRESH, line, asked=asked, lifted=frozenset({lifts})) is Storing.STORE
+    assert verdict(FRESH, line, asked=asked, lifted=frozenset(every - {lifts})) is not Storing.STORE
+
+
+def test_no_override_lifts_what_no_other_request_could_use() -> None:
+    every = frozenset({"set-cookie", "private", "no-store", "authorization"})
+
+    assert verdict(FRESH, (b"vary", b"*"), lifted=every) is Storing.VARY_STAR
+    assert verdict(FRESH, status=206, lifted=every) is Storing.RANGE
+    assert verdict(FRESH, status=499, lifted=every) is Storing.STATUS
+
+
+def test_what_a_rule_shares_may_answer_requests_with_credentials() -> None:
+    assert is_shareable(Stored(200, b"", Fields([FRESH]), 0.0, 0.0, 0.0, Terms(is_shared=True), 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from accel.caching.freshness import LifetimeSource, Terms
@@ -247,3 +249,21 @@ def test_what_is_too_large_is_refused_at_once_or_when_it_shows() -> None:
     assert not filling.append(b"x" * 1001)
     assert shelf.count("not_stored_no_room") == 2
     assert shelf.store.used_bytes == 0
+
+
+def test_what_rules_join_to_the_key_tells_responses_apart_under_one_url() -> None:
+    shelf = Shelf()
+    shelf.put(b"plain")
+    euro = replace(request(), key_extra=b"euro")
+    assert shelf.cache.find(euro, NOW).entry is None
+
+    filling = shelf.cache.begin(euro, b"a\0/", shelf.stored(), 4)
+    assert filling is not None and filling.append(b"euro")
+    filling.commit()
+    shelf.put(b"plain")
+
+    assert shelf.body() == b"plain"
+    record = shelf.cache.find(euro, NOW).record
+    assert record is not None and b"".join(record.chunks()) == b"euro"
+    shelf.purge(b"a\0/")
+    assert shelf.cache.find(euro, NOW).entry is None and shelf.body() is None
