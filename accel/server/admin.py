@@ -73,7 +73,7 @@ class AdminServer:
 
 
 def bind(control: Control, addresses: Sequence[Address], inherited: Iterable[Handed] = ()) -> AdminServer:
-    """Return the admin on every address, not answering yet; raises StartError, then no new socket stays open."""
+    """Return the admin on every address, not answering yet; raises StartError, then none stays open."""
     spare = [sockets.adopted(handed) for handed in inherited]
     bound = listeners.take_or_bind(addresses, spare, listeners.bind_admin)
     for one in spare:

@@ -56,7 +56,7 @@ def bind(options: ServerOptions, environ: MutableMapping[str, str] | None = None
 def bind_or_take(options: ServerOptions, inherited: list[Bound]) -> list[Bound]:
     """Return the same, but take out of `inherited` what listens at one of the addresses, and all that systemd passed.
 
-    Raises StartError; then none that was bound here stays open.
+    Raises StartError; then none of them stays open.
     """
     passed = [one for one in inherited if one.asked is None]
     if passed:
@@ -68,7 +68,7 @@ def bind_or_take(options: ServerOptions, inherited: list[Bound]) -> list[Bound]:
 def take_or_bind(
     addresses: Iterable[Address], inherited: list[Bound], bind_one: Callable[[Address], list[socket.socket]]
 ) -> list[Bound]:
-    """Return the sockets of each address: out of `inherited`, or else new ones. Raises StartError; no new one stays."""
+    """Return the sockets of each address, inherited or new ones. Raises StartError; then none of them stays open."""
     taken: list[Bound] = []
     bound: list[Bound] = []
     try:
@@ -77,6 +77,8 @@ def take_or_bind(
             taken += found
             bound += [] if found else [Bound(sock, address) for sock in bind_one(address)]
     except BaseException:
+        for one in taken:
+            one.sock.close()  # its path is whose it was
         close(one.sock for one in bound)
         raise
     return taken + bound

@@ -46,6 +46,9 @@ class Sockets:
         else:
             self._bound = listeners.bind_or_take(options, self._spare[0])
         self.shared = [one.sock for one in self._bound]
+        for sock in self.shared:
+            if self._has_own and sock.family != socket.AF_UNIX:  # who bound it may not have wanted others beside it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self.addresses = tuple(map(listeners.address_of, self.shared))
 
     def of(self, row: int) -> list[socket.socket]:

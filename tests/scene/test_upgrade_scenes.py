@@ -110,6 +110,24 @@ def test_a_store_of_another_size_begins_anew_and_says_so(
     stop(accel)
 
 
+def test_one_socket_a_worker_may_come_and_go_with_an_upgrade(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    path = tmp_path / "accel.toml"
+    accel = with_file(start_accel, origin, path)
+
+    with Load(accel.port, ["/page", "/passed"]) as load:
+        for setting in ("reuseport = true", ""):
+            path.write_text(setting)
+            old = in_charge(accel)
+            upgrade(accel)
+            retire(accel, old)
+            load.wait_more(100)
+
+    assert load.failures == []
+    stop(accel)
+
+
 def test_a_store_in_a_file_is_taken_over_and_kept_for_the_next_start(
     start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,3 +358,33 @@ async def test_a_failed_start_leaves_nothing_open(
         admin.bind(control, [Address(path=str(path)), server.addresses[1]])
 
     assert not path.exists()
+
+
+async def test_an_upgrade_begins_and_a_refused_one_says_why(server: admin.AdminServer, control: FakeControl) -> None:
+    begun = await post(server, "/upgrade", {})
+    control.upgrade_outcome = {"ok": False, "error": "process 50 is being started"}
+    refused = await post(server, "/upgrade", {})
+
+    assert begun == (202, {"ok": True, "pid": 50})
+    assert refused == (409, {"ok": False, "error": "process 50 is being started"})
+
+
+async def test_while_it_is_paused_a_question_waits_for_whoever_has_the_sockets(
+    control: FakeControl, tmp_path: Path
+) -> None:
+    old = admin.bind(control, [Address(path=str(tmp_path / "a.sock"))])
+    await old.open()
+    new = admin.bind(control, old.addresses, [replace(handed, fd=os.dup(handed.fd)) for handed in old.handed()])
+
+    old.pause()
+    asking = asyncio.ensure_future(get(old, "/healthz"))
+    await asyncio.sleep(0)
+    await new.open()
+    answer = await asking
+    old.close()
+    still_there = (tmp_path / "a.sock").exists()
+    new.close()
+
+    assert answer[0] == 200
+    assert still_there
+    assert not (tmp_path / "a.sock").exists()
