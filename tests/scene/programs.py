@@ -42,7 +42,7 @@ def begin_upgrade(accel: Accel) -> int:
     pid = in_charge(accel)
     seen = len(accel.log)
     os.kill(pid, signal.SIGUSR2)
-    accel.child.wait_for(" upgrade-started pid=", beyond=seen)
+    eventually("an upgrade has begun", lambda: " upgrade-started pid=" in accel.log[seen:])
     return int(accel.log[seen:].partition(" upgrade-started pid=")[2].split()[0])
 
 
