@@ -156,8 +156,8 @@ class Invalidations:
         return [self.numbers.cell(name) for name in names]
 
     async def _answer(self, channel: Channel, message: Invalidate) -> None:
-        purge = Purge(What(message.what), message.names, message.is_soft)
         try:
+            purge = Purge(What(message.what), message.names, message.is_soft)
             receipt = await self.invalidate(purge, message.counted)
         except ValueError as error:
             channel.send(Invalidated(message.ticket, status=400, why=str(error)))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +139,47 @@ def test_a_purge_that_cannot_be_says_why(start_accel: StartAccel, fault: FaultOr
         "a ban goes alone: send Ban without Soft-Purge, Purge or tags",
         "Cache-Tag names no tag",
     ]
+
+
+def test_a_ban_holds_at_once_and_ends_when_a_stopped_worker_has_woken(
+    start_accel: StartAccel, fault: FaultOrigin, kind: str
+) -> None:
+    fault.on("/page", reply(b"old", MINUTE))
+    accel = start_accel([fault.backend], "--store-kind", kind, "--worker-timeout", "60s")
+
+    with clients_of_every_worker(accel) as clients:
+        ask_all(clients, "/page")
+        fault.on("/page", reply(b"new", MINUTE))
+        sleeper = accel.worker_pids()[0]
+        os.kill(sleeper, signal.SIGSTOP)
+        said = accel.admin("POST", "/ban", {"ban": "url == /page"})
+        pending = [row["ban"] for row in accel.admin("GET", "/bans")]
+        os.kill(sleeper, signal.SIGCONT)
+        bodies = set(ask_all(clients, "/page"))
+        eventually("the ban has ended", lambda: accel.admin("GET", "/bans") == [])
+
+    assert (said["counting"], pending, bodies) == ("still under way", ["url == /page"], {b"new"})
+
+
+def test_a_ban_that_was_pending_holds_and_ends_after_a_restart(
+    start_accel: StartAccel, fault: FaultOrigin, tmp_path: Path
+) -> None:
+    """Everybody is killed before a stopped worker has let the ban end: its file has it still."""
+    fault.on("/page", reply(b"old", MINUTE))
+    flags = ("--store", str(tmp_path / "store"), "--memory", "16m", "--worker-timeout", "60s")
+    before = start_accel([fault.backend], *flags)
+    ask(before, "/page")
+    os.kill(before.worker_pids()[0], signal.SIGSTOP)
+    before.admin("POST", "/ban", {"ban": "url == /page"})
+    before.child.send_to_group(signal.SIGKILL)
+    before.child.end()
+    fault.on("/page", reply(b"new", MINUTE))
+
+    after = start_accel([fault.backend], *flags)
+
+    assert " store-warm " in after.log
+    assert ask(after, "/page").body == b"new"
+    eventually("the ban has ended", lambda: after.admin("GET", "/bans") == [])
 
 
 PAGES = tuple(f"/{number}" for number in range(4))

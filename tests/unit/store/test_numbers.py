@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import random
+import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -135,6 +138,33 @@ def test_two_programs_on_one_table_lose_no_number() -> None:
     _together([partial(run, left), partial(run, right)])
 
     assert left.sequence() == right.world() == left.hard(cells[:1]) == 4000
+
+
+def test_a_writer_killed_anywhere_leaves_a_table_that_works() -> None:
+    one, chance = table(True), random.Random(3)
+    cells = (one.cell(b"a"), one.cell(b"b"))
+    for _ in range(25):
+        before, pid = one.sequence(), os.fork()
+        if pid == 0:
+            while True:
+                one.invalidate(cells, soft=False)
+                one.end_ban(one.ban("status == 404"))
+        while one.sequence() == before:
+            time.sleep(0)
+        time.sleep(chance.random() / 200)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+        number = one.invalidate(cells[:1], soft=False)
+        assert one.hard(cells[:1]) == number == one.sequence()
+        assert one.swept() < number and one.hard(cells[1:]) < number
+        for ban in one.bans():
+            assert ban.text == "status == 404"
+            one.end_ban(ban.number)
+        filled = [one.ban("status == 500") for _ in range(MOST_BANS)]
+        assert [ban.number for ban in one.bans()] == filled
+        for ended in filled:
+            one.end_ban(ended)
 
 
 def test_a_private_table_is_shared_by_forks() -> None:
