@@ -1,4 +1,4 @@
-"""What a store's record says about itself: a stored response, a variant list or a hit-for-miss mark.
+"""What a record says about itself: a stored response, a variant list, a hit-for-miss mark, or what is still coming.
 
 Owns the binary form of a record's `meta`; the body lies beside it and the store knows neither. Invariant:
 what was encoded decodes to an equal value, and a form written by another version of this module is refused,
@@ -9,6 +9,7 @@ never guessed.
                      | tags, one a line | reason | { name-length value-length name value }
     variant list     version kind generation number | names, one a line; an empty line; values, one a line
     pass mark        version kind until number
+    incomplete       version kind length key-length | key | stored response
 
 Whoever walks over everything stored reads a `Glimpse`: what invalidation asks for, without decoding the fields.
 """
@@ -24,11 +25,12 @@ from accel.http.conditional import etag_of, last_modified_of
 from accel.http.message import Fields, Line
 
 VERSION = 3
-_STORED, _VARIANTS, _PASS = 1, 2, 3
+_STORED, _VARIANTS, _PASS, _INCOMPLETE = 1, 2, 3, 4
 
 _STORED_HEAD = Struct("<BBHHHQddIdddddBB")
 _VARIANTS_HEAD = Struct("<BBQQ")
 _PASS_HEAD = Struct("<BBdQ")
+_INCOMPLETE_HEAD = Struct("<BBQI")
 _LINE = Struct("<HI")
 
 _MUST_REVALIDATE, _NO_CACHE, _IMMUTABLE, _SHARED = 1, 2, 4, 8
@@ -94,7 +96,23 @@ class PassMark:
     """The invalidation number read before the fetch that made it began."""
 
 
-Meta = Stored | VariantList | PassMark
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A response whose body is still coming (RFC 9111 §3.3): beside it lies what has come."""
+
+    key: bytes
+    """Where it will be stored."""
+    length: int
+    """Bytes of the whole body."""
+    stored: Stored
+
+    @property
+    def number(self) -> int:
+        """The invalidation number read before its fetch began."""
+        return self.stored.number
+
+
+Meta = Stored | VariantList | PassMark | Incomplete
 
 
 def encode(meta: Meta) -> bytes:
@@ -107,6 +125,9 @@ def encode(meta: Meta) -> bytes:
             return head + b"\n".join(meta.names) + b"\n\n" + b"\n".join(meta.values)
         case PassMark():
             return _PASS_HEAD.pack(VERSION, _PASS, meta.until_at, meta.number)
+        case Incomplete():
+            head = _INCOMPLETE_HEAD.pack(VERSION, _INCOMPLETE, meta.length, len(meta.key))
+            return head + meta.key + _encode_stored(meta.stored)
 
 
 def decode(meta: bytes) -> Meta:
@@ -237,9 +258,16 @@ def _decode_pass(meta: bytes) -> PassMark:
     return PassMark(until_at, number)
 
 
+def _decode_incomplete(meta: bytes) -> Incomplete:
+    _, _, length, key_length = _INCOMPLETE_HEAD.unpack_from(meta)
+    stop = _INCOMPLETE_HEAD.size + key_length
+    return Incomplete(meta[_INCOMPLETE_HEAD.size : stop], length, _decode_stored(meta[stop:]))
+
+
 _STORED_FORM = bytes((VERSION, _STORED))
 _DECODERS: dict[bytes, Callable[[bytes], Meta]] = {
     _STORED_FORM: _decode_stored,
     bytes((VERSION, _VARIANTS)): _decode_variants,
     bytes((VERSION, _PASS)): _decode_pass,
+    bytes((VERSION, _INCOMPLETE)): _decode_incomplete,
 }

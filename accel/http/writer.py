@@ -56,6 +56,6 @@ def response_head(status: int, reason: bytes, lines: Iterable[Line]) -> bytes:
     return b"%b%b\r\n" % (status_line(status, reason), field_lines(lines))
 
 
-def chunk(data: bytes) -> bytes:
+def chunk(data: bytes | memoryview) -> bytes:
     """Return `data` (not empty) as one chunk (RFC 9112 §7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))

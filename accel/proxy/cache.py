@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from accel.caching.key import primary_key, selecting_values, variant_key, variant_names
-from accel.caching.stored import PassMark, Stored, VariantList, decode, encode
+from accel.caching.stored import Incomplete, PassMark, Stored, VariantList, decode, encode
 from accel.http.cache_status import Forward
 from accel.http.message import Request
 from accel.http.writer import field_lines, status_line
@@ -21,6 +21,8 @@ from accel.proxy.patience import Evidence
 from accel.stats.counters import CounterRow, index
 from accel.store.store import Record, Store, Writer
 
+UNDER_WAY = b"\x01"
+"""Before the name of a fetch: where what it has brought so far lies. No host begins with it, so no primary key does."""
 _STORED, _NO_ROOM, _PURGED = index("stored"), index("not_stored_no_room"), index("not_stored_purged")
 
 
@@ -96,10 +98,12 @@ class Found:
 class Filling:
     """A response being stored."""
 
-    __slots__ = ("_cache", "_primary", "_writer", "entry", "key")
+    __slots__ = ("_cache", "_length", "_primary", "_writer", "entry", "key")
 
-    def __init__(self, cache: Cache, primary: bytes, key: bytes, entry: Entry, writer: Writer) -> None:
-        self._cache, self._primary, self._writer = cache, primary, writer
+    def __init__(
+        self, cache: Cache, primary: bytes, key: bytes, entry: Entry, writer: Writer, length: int | None
+    ) -> None:
+        self._cache, self._primary, self._writer, self._length = cache, primary, writer, length
         self.key, self.entry = key, entry
 
     def append(self, data: bytes) -> bool:
@@ -116,6 +120,20 @@ class Filling:
     def abort(self) -> None:
         """The body did not come whole."""
         self._writer.abort()
+
+    def show(self, name: bytes | None, is_whole: bool) -> Record | None:
+        """Return a record of what came so far, which others find by `name` unless that is None; None: as before.
+
+        With a name the length must be known. `is_whole`: nothing more will come.
+        """
+        if name is None or self._length is None:
+            return self._writer.show(None, b"", is_whole)
+        meta = encode(Incomplete(self.key, self._length, self.entry.stored))
+        return self._writer.show(UNDER_WAY + name, meta, is_whole)
+
+    def hide(self, name: bytes) -> None:
+        """What was shown by `name` is not to be found any more; whoever holds it may read on."""
+        self._cache.hide(name)
 
 
 class Cache:
@@ -167,7 +185,15 @@ class Cache:
         if key is None or writer is None:
             self.counters[_NO_ROOM] += 1
             return None
-        return Filling(self, primary, key, Entry(stored, length), writer)
+        return Filling(self, primary, key, Entry(stored, length), writer, length)
+
+    def under_way(self, name: bytes) -> Record | None:
+        """Return what another worker's fetch has brought so far; its meta is an `Incomplete`."""
+        return self._store.get(UNDER_WAY + name)
+
+    def hide(self, name: bytes) -> None:
+        """See `Filling.hide`."""
+        self._store.remove(UNDER_WAY + name)
 
     def commit(self, primary: bytes, key: bytes, stored: Stored, writer: Writer) -> None:
         """Make a whole response visible; what was invalidated since its fetch began is dropped instead."""
@@ -309,6 +335,8 @@ def _content(record: Record) -> Content:
             return Variants(variant_list)
         case PassMark() as mark:
             return Mark(mark)
+        case Incomplete():
+            raise AssertionError("no response's key begins as those of what is under way")
 
 
 def _stands(content: Content | None, now: float) -> bool:

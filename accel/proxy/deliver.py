@@ -38,6 +38,7 @@ from accel.store.store import Buffer, Record
 if TYPE_CHECKING:
     from accel.proxy.exchange import Exchange
     from accel.proxy.fill import Fill
+    from accel.proxy.joining import Join
     from accel.proxy.streaming import BodyReader
 
 _NOT_MODIFIED, _PARTIAL = index("not_modified"), index("partial")
@@ -70,7 +71,7 @@ def send_stored(exchange: Exchange, entry: Entry, record: Record, now: float, me
         exchange.connection.writelines([entry.head + tail, *record.chunks()])
 
 
-async def send_fill(exchange: Exchange, fill: Fill, now: float, member: bytes) -> None:
+async def send_fill(exchange: Exchange, fill: Fill | Join, now: float, member: bytes) -> None:
     """Answer from a body that is still arriving; raises what the fetch failed with."""
     entry, reader = fill.entry, fill.body.reader()
     assert entry is not None
@@ -162,7 +163,7 @@ def _send_not_modified(exchange: Exchange, entry: Entry, tail: bytes) -> None:
     exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), VIA_LINE, tail))
 
 
-def _framing(exchange: Exchange, length: int | None, status: int) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+def _framing(exchange: Exchange, length: int | None, status: int) -> tuple[bytes, Callable[[Buffer], bytes] | None]:
     """Return the framing lines of a body and how its pieces are written; an unknown length is chunked or ends with
     the connection (RFC 9112 §6.3).
     """
@@ -176,7 +177,7 @@ def _framing(exchange: Exchange, length: int | None, status: int) -> tuple[bytes
 
 def _passed_framing(
     exchange: Exchange, head: Response, length: int | None, is_bodiless: bool
-) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+) -> tuple[bytes, Callable[[Buffer], bytes] | None]:
     if is_bodiless:
         announced = head.fields.get(b"content-length")
         if announced is None or head.status == 204:
@@ -188,7 +189,7 @@ def _passed_framing(
 
 
 async def _copy(
-    exchange: Exchange, read: Callable[[], Awaitable[bytes]], frame: Callable[[bytes], bytes] | None
+    exchange: Exchange, read: Callable[[], Awaitable[Buffer]], frame: Callable[[Buffer], bytes] | None
 ) -> None:
     """Pass a body on piece by piece, no faster than the client reads."""
     connection = exchange.connection
@@ -265,7 +266,7 @@ def _send_range_head(exchange: Exchange, status: int, lines: list[Line], length:
     )
 
 
-async def _read_part(reader: BodyReader, part: ByteRange) -> bytes:
+async def _read_part(reader: BodyReader, part: ByteRange) -> Buffer:
     """Return the next piece of a body that lies in `part`, empty behind its end."""
     while reader.offset < part[1]:
         offset = reader.offset

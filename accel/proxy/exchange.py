@@ -262,6 +262,7 @@ class Exchange:
 
     def _settle(self) -> None:
         self._settled = True
+        self._task = None  # a cancelled task's frames hold us, and what they were writing: a circle otherwise
         counters = self.service.counters
         counters[_REQUESTS] += 1
         counters[self.outcome.counter] += 1

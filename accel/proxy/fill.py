@@ -15,6 +15,10 @@ else waits, else goes on (an uncacheable response that nobody claims is closed).
 the cache, or, if it outgrew the store, ends with its last reader. A purge arrives meanwhile: requests that begin after
 it do not join (`Flights.find` compares numbers), and `Cache.commit` drops the result. The origin stalls: its timeouts
 end the fetch.
+
+Other workers: while `claim` is held they wait for the end of a short body, and read a long one as it comes
+(`proxy.showing` here, `proxy.joining` there). It is released as soon as they have nothing to wait for: the response is
+not stored, or does not state its length, or has outgrown the store.
 """
 
 from __future__ import annotations
@@ -33,10 +37,12 @@ from accel.http.message import Request, Response
 from accel.origin.fetch import OriginRequest, OriginResponse
 from accel.proxy.cache import Entry, Filling, Found
 from accel.proxy.origin_view import CONDITIONS, origin_request
+from accel.proxy.showing import Showing
 from accel.proxy.streaming import SharedBody
 from accel.store.store import Record
 
 if TYPE_CHECKING:
+    from accel.proxy.joining import Join
     from accel.proxy.service import Claim, Service
 
 
@@ -46,10 +52,6 @@ _OF_THE_REQUEST = frozenset(
     {Storing.STORE, Storing.METHOD, Storing.RANGE, Storing.REQUEST_NO_STORE, Storing.AUTHORIZATION}
 )
 """Outcomes that say nothing against the response itself: another request's answer may well be stored."""
-
-
-_AWAITED_BYTES = 1024 * 1024
-"""Other workers wait for a body up to this length; a longer one, or one that does not say, they fetch themselves."""
 
 
 class Ending(Enum):
@@ -164,6 +166,7 @@ class Fill:
             self._settle(Ending.FAILED)
             self._release()
             self.body.fail(self.error)  # of no effect unless a defect or a cancellation left its readers waiting
+            self.body.stop_retaining()
 
     def _fail(self, error: OriginError) -> None:
         self.error = error
@@ -173,7 +176,7 @@ class Fill:
         if self._ending is not None:
             return
         self._ending = ending
-        if ending is not Ending.STREAMING or self.length is None or self.length > _AWAITED_BYTES:
+        if ending is not Ending.STREAMING or self.length is None:
             self._release()
         for waiter in self._waiters:
             if not waiter.done():
@@ -289,19 +292,22 @@ class Fill:
         """Read the body into the store and to the readers; what no longer fits goes to the readers alone."""
         storing: Filling | None = filling
         self._service.flights.begins_storing(self._found.key, self)
+        showing = Showing(filling, self.body, self.length, self._claim)
         try:
             await asyncio.sleep(0)  # whoever waits begins to read before a byte can be let go
             while data := await response.read():
                 if storing is not None and not storing.append(data):
                     storing = None
-                    self._on_end(self)
-                    self.body.stop_retaining()
+                    self._outgrew()
                 self.body.append(data)
-                if storing is None:
-                    if not self.body.has_readers:
-                        return
+                if storing is not None:
+                    showing.came()
+                elif not self.body.reader_count:
+                    return
+                else:
                     await self.body.room()
             if storing is not None:
+                showing.is_whole()
                 storing.commit()
                 storing = None
             self.body.end()
@@ -312,6 +318,14 @@ class Fill:
                 storing.abort()
             self._service.flights.ends_storing(self._found.key, self)
             response.close()
+            self._release()
+            showing.close()
+
+    def _outgrew(self) -> None:
+        """The body will not be stored after all: nobody joins any more, and what its readers have read goes."""
+        self._on_end(self)
+        self._release()
+        self.body.stop_retaining()
 
 
 def shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: object) -> Fill:
@@ -323,20 +337,22 @@ def shared_fill(service: Service, request: Request, client_ip: str, found: Found
 
 
 class Flights:
-    """The fills that further requests may join, by key."""
+    """The fetches under way that further requests of this worker may join, by key."""
 
     def __init__(self) -> None:
-        self._fills: dict[bytes, Fill] = {}
+        self._flights: dict[bytes, Fill | Join] = {}
         self._storing: dict[bytes, Fill] = {}
         """The last to begin, where several do so under one key."""
 
-    def find(self, service: Service, found: Found) -> Fill | None:
-        """Return the fill under way for this key, unless an invalidation came after it began."""
-        return _uncovered(service, found, self._fills.get(found.key))
+    def find(self, service: Service, found: Found) -> Fill | Join | None:
+        """Return the fetch under way for this key, unless an invalidation came after it began."""
+        flight = self._flights.get(found.key)
+        return flight if flight is not None and _is_uncovered(service, found, flight) else None
 
     def is_storing(self, service: Service, found: Found) -> bool:
         """Whether some fill, joinable or not, stores for this key, and no invalidation came after it began."""
-        return _uncovered(service, found, self._storing.get(found.key)) is not None
+        fill = self._storing.get(found.key)
+        return fill is not None and _is_uncovered(service, found, fill)
 
     def begins_storing(self, key: bytes, fill: Fill) -> None:
         """`fill` has a body to store for `key`."""
@@ -350,17 +366,22 @@ class Flights:
     def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
         """Start a fill that others may join, here by `find` and in other workers by `claim`."""
         fill.share(claim)
-        self._fills[found.key] = fill
-        fill.start(lambda ended: self._ended(found.key, ended))
+        self.add(found.key, fill)
+        fill.start(lambda ended: self.remove(found.key, ended))
 
-    def _ended(self, key: bytes, fill: Fill) -> None:
-        if self._fills.get(key) is fill:
-            del self._fills[key]
+    def add(self, key: bytes, flight: Fill | Join) -> None:
+        """From now on requests for `key` may join this one."""
+        self._flights[key] = flight
+
+    def remove(self, key: bytes, flight: Fill | Join) -> None:
+        """No further request may join this one; idempotent."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
 
-def _uncovered(service: Service, found: Found, fill: Fill | None) -> Fill | None:
-    """Return the fill unless an invalidation came since it began: of its key, or, once its head has come, its tags."""
+def _is_uncovered(service: Service, found: Found, flight: Fill | Join) -> bool:
+    """Whether no invalidation came since it began: of its key, or, once its head has come, of its tags."""
     cache = service.cache
-    if fill is None or not cache.may_join(found.primary, fill.number):
-        return None
-    return fill if fill.entry is None or cache.may_serve(found.primary, fill.entry) else None
+    if not cache.may_join(found.primary, flight.number):
+        return False
+    return flight.entry is None or cache.may_serve(found.primary, flight.entry)

@@ -20,6 +20,7 @@ from accel.origin.fetch import OriginResponse
 from accel.proxy import deliver, synth, tunnel
 from accel.proxy.cache import Found
 from accel.proxy.fill import Ending, Fill, shared_fill
+from accel.proxy.joining import Join, Unjoined, joined
 from accel.proxy.origin_view import hops_left, origin_request
 from accel.proxy.outcome import Outcome
 from accel.proxy.patience import deadline, wait_until
@@ -98,7 +99,7 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
 
 
 async def _followed(
-    exchange: Exchange, found: Found, fill: Fill, may_fail: bool, reason: Forward, until: float | None
+    exchange: Exchange, found: Found, fill: Fill | Join, may_fail: bool, reason: Forward, until: float | None
 ) -> Next:
     """Answer from another request's fill, unless its head does not come `until` then."""
     await wait_until(until, fill.head())
@@ -115,13 +116,17 @@ async def _led(exchange: Exchange, found: Found, reason: Forward, until: float |
     request, service = exchange.request, exchange.service
     claim = None if reason is Forward.REQUEST else service.claim(found.key)
     if claim is not None and not claim.leads:
-        await wait_until(until, claim.wait())
-        if claim.stands and not service.origin.reserve():
-            await claim.wait()
-        if claim.stands:
-            service.counters[_GAVE_UP] += 1
-            return Next.ALONE
-        return _answered_from_store(exchange, service.cache.find(request, service.now()), reason)
+        flight = await joined(service, request, found, claim, until)
+        match flight:
+            case Unjoined.ENDED:
+                return _answered_from_store(exchange, service.cache.find(request, service.now()), reason)
+            case Unjoined.LATE:
+                service.counters[_GAVE_UP] += 1
+                return Next.ALONE
+            case Unjoined.UNFIT:
+                claim = None
+            case _:
+                return await _answered(exchange, found, flight, False, True, reason)
     key, found = found.key, service.cache.find(request, service.now())
     # Since this request looked first, somebody may have stored the answer, or found that it cannot be stored.
     next_step = Next.AGAIN if reason is Forward.REQUEST else _answered_from_store(exchange, found, reason)
@@ -152,7 +157,7 @@ def _answered_from_store(exchange: Exchange, found: Found, reason: Forward) -> N
 
 
 async def _answered(
-    exchange: Exchange, found: Found, fill: Fill, is_leader: bool, may_fail: bool, reason: Forward
+    exchange: Exchange, found: Found, fill: Fill | Join, is_leader: bool, may_fail: bool, reason: Forward
 ) -> Next:
     """Wait for a fill and answer from it if that can be; raises its failure unless this request `may_fail` once."""
     try:
@@ -173,7 +178,7 @@ async def _answered(
         fill.release(exchange)
 
 
-async def _answer_from(exchange: Exchange, fill: Fill, is_leader: bool, reason: Forward) -> Next:
+async def _answer_from(exchange: Exchange, fill: Fill | Join, is_leader: bool, reason: Forward) -> Next:
     service, entry = exchange.service, fill.entry
     assert entry is not None
     if not is_leader:
@@ -199,7 +204,7 @@ async def _answer_from(exchange: Exchange, fill: Fill, is_leader: bool, reason: 
     return Next.NOTHING
 
 
-async def _answer_claimed(exchange: Exchange, fill: Fill, reason: Forward) -> Next:
+async def _answer_claimed(exchange: Exchange, fill: Fill | Join, reason: Forward) -> Next:
     response = fill.claim(exchange)
     if response is None:
         return Next.ALONE

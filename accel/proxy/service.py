@@ -51,6 +51,14 @@ class Claim(Protocol):
 
     leads: bool
     """Whether this worker fetches; then it must `release`."""
+    name: bytes
+    """What leader and followers call it, and nobody else calls anything."""
+    is_followed: bool
+    """Whether anybody was woken by a step or the end; known after `release`."""
+
+    def step(self) -> None:
+        """There is more to see of what comes: everybody looks again. The leader's alone."""
+        ...
 
     @property
     def stands(self) -> bool:
@@ -61,8 +69,12 @@ class Claim(Protocol):
         """What came is stored, or is known not to come: everybody looks again. Idempotent."""
         ...
 
-    async def wait(self) -> None:
-        """Return when another worker's fetch has ended, in whatever way."""
+    def follow(self) -> int:
+        """Ask to be woken; return the step that the leader is at. To be called before looking at what it shows."""
+        ...
+
+    async def changed(self, step: int) -> bool:
+        """Return when another's fetch has got on from `step`, or has ended in whatever way: whether it goes on."""
         ...
 
 

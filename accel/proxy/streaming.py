@@ -8,8 +8,11 @@ readers only look at bytes that are held anyway.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
+
+from accel.store.store import Buffer, Record
 
 
 class RequestBody:
@@ -93,33 +96,52 @@ class RequestBody:
 
 
 class SharedBody:
-    """An origin's body as it arrives, for any number of readers, from its beginning while that is kept."""
+    """A body as it arrives, for any number of readers, from its beginning while that is kept.
 
-    __slots__ = ("_base", "_chunks", "_ended", "_error", "_readers", "_retain", "_room", "_window_bytes")
+    What the store has already taken is read from there, so that a body of any length takes a worker no memory of its
+    own; behind that come the pieces that are not there yet.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_ended",
+        "_error",
+        "_readers",
+        "_record",
+        "_retain",
+        "_room",
+        "_starts",
+        "_window_bytes",
+        "length",
+    )
 
     def __init__(self, window_bytes: int) -> None:
         self._window_bytes = window_bytes
         self._retain = True
-        self._base = 0  # how many pieces were dropped from the front
-        self._chunks: deque[bytes] = deque()
+        self._record: Record | None = None
+        self._chunks: list[Buffer] = []
+        self._starts: list[int] = []
+        """Where in the body each chunk begins."""
+        self.length = 0
+        """Bytes that have arrived."""
         self._readers: set[BodyReader] = set()
         self._ended = False
         self._error: Exception | None = None
         self._room: asyncio.Future[None] | None = None
 
     @property
-    def has_readers(self) -> bool:
-        """Whether anybody still reads."""
-        return bool(self._readers)
+    def reader_count(self) -> int:
+        """How many still read."""
+        return len(self._readers)
 
     @property
     def is_whole_so_far(self) -> bool:
         """Whether a reader can still begin at the first byte."""
-        return not self._base
+        return self._record is not None or self._tail_start() == 0
 
     def reader(self) -> BodyReader:
         """Return a reader from the first byte, which must not be gone."""
-        assert not self._base
+        assert self.is_whole_so_far
         reader = BodyReader(self)
         self._readers.add(reader)
         return reader
@@ -127,7 +149,17 @@ class SharedBody:
     def append(self, data: bytes) -> None:
         """Add a piece that arrived."""
         self._chunks.append(data)
+        self._starts.append(self.length)
+        self.length += len(data)
         self._wake_readers()
+
+    def keep(self, record: Record) -> None:
+        """The body up to the record's length lies in the store, so what we hold of that can go."""
+        self._record = record
+        self._drop(record.length)
+        if record.length > self.length:
+            self.length = record.length
+            self._wake_readers()
 
     def end(self) -> None:
         """The body is complete."""
@@ -147,37 +179,49 @@ class SharedBody:
         self._drop_read()
 
     async def room(self) -> None:
-        """Wait until the slowest reader is less than a window behind, unless everything is kept anyway."""
-        while not self._retain and self._readers and self._behind() > self._window_bytes:
+        """Wait until no more than a window is held for the slowest reader, unless everything is kept anyway."""
+        while not self._retain and self._readers and self.length - self._tail_start() > self._window_bytes:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
-
-    def _behind(self) -> int:
-        return sum(map(len, self._chunks))
 
     def _wake_readers(self) -> None:
         for reader in self._readers:
             reader.wake()
 
+    def _tail_start(self) -> int:
+        return self._starts[0] if self._starts else self.length
+
+    def _least(self) -> int:
+        """Return how far the slowest reader is."""
+        return min((reader.offset for reader in self._readers), default=self.length)
+
     def _drop_read(self) -> None:
-        """Forget the pieces that every reader has read."""
+        """Forget what every reader has read."""
         if self._retain:
             return
-        end = self._base + len(self._chunks)
-        least = min((reader.position for reader in self._readers), default=end)
-        while self._base < least:
-            self._chunks.popleft()
-            self._base += 1
+        least = self._least()
+        if self._record is not None and self._record.length <= least:
+            self._record = None
+        self._drop(least)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
+    def _drop(self, offset: int) -> None:
+        """Forget the chunks that end before `offset`."""
+        count = len(self._chunks) if offset >= self.length else bisect_right(self._starts, offset) - 1
+        if count > 0:
+            del self._chunks[:count], self._starts[:count]
+
     # What a reader asks.
 
-    def take(self, position: int) -> bytes | None:
-        """Return piece `position`, empty after the last one of a complete body, None when it is not there yet."""
-        at = position - self._base
-        if at < len(self._chunks):
-            return self._chunks[at]
+    def take(self, offset: int) -> Buffer | None:
+        """Return what comes at `offset`, empty at the end of a complete body, None when it is not there yet."""
+        if self._record is not None and offset < self._record.length:
+            return self._record.slice(offset, min(offset + self._window_bytes, self._record.length))[0]
+        if offset < self.length:
+            at = bisect_right(self._starts, offset) - 1
+            skipped = offset - self._starts[at]
+            return memoryview(self._chunks[at])[skipped:] if skipped else self._chunks[at]
         if self._error is not None:
             raise self._error
         return b"" if self._ended else None
@@ -195,23 +239,20 @@ class SharedBody:
 class BodyReader:
     """One reader's place in a shared body."""
 
-    __slots__ = ("_body", "_waiter", "offset", "position")
+    __slots__ = ("_body", "_waiter", "offset")
 
     def __init__(self, body: SharedBody) -> None:
         self._body = body
         self._waiter: asyncio.Future[None] | None = None
-        self.position = 0
-        """Pieces read."""
         self.offset = 0
         """Bytes read."""
 
-    async def read(self) -> bytes:
+    async def read(self) -> Buffer:
         """Return the next piece, empty at the clean end; raises what the fetch failed with."""
-        while (data := self._body.take(self.position)) is None:
+        while (data := self._body.take(self.offset)) is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if data:
-            self.position += 1
             self.offset += len(data)
             self._body.moved()
         return data

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from accel.caching.ban import Subject
 from accel.caching.invalidation import What
-from accel.caching.stored import Glimpse, decode, glimpse
+from accel.caching.stored import Glimpse, Incomplete, decode, glimpse
 from accel.caching.tags import ANY
 from accel.proxy.covering import standing
 from accel.store.numbers import PendingBan
@@ -90,6 +90,10 @@ class Sweep:
         ]
 
     def _is_dead_other(self, meta: bytes) -> bool:
-        """Whether a variant list or a mark is to go: they have no tags, and nobody counts them."""
+        """Whether a variant list or a mark is to go: they have no tags, and nobody counts them.
+
+        What is still coming stays, for those who began to read it before; nobody else may (`proxy.joining`).
+        """
+        one = decode(meta)
         newest = max((self._jobs[index].number for index in self._all if not self._jobs[index].is_soft), default=0)
-        return newest > 0 and decode(meta).number < newest
+        return newest > 0 and one.number < newest and not isinstance(one, Incomplete)

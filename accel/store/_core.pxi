@@ -74,7 +74,7 @@ cdef class Core(Space):
         writer.store, writer.key, writer.hash = self, key, self.hash_of(key)
         writer.kind = self.kind_for(writer.hash)
         writer.bound = self.max_body_bytes if length is None else length
-        writer.is_exact, writer.is_open = length is not None, True
+        writer.is_exact, writer.is_open, writer.shown = length is not None, True, -1
         return writer
 
     def freshen(self, SharedRecord record not None, bytes meta not None):
@@ -188,11 +188,11 @@ cdef class Core(Space):
         self.pin(place[0])
         return made
 
-    cdef SharedRecord put_draft(self, Draft *draft):
-        """Write a record and make it visible; None when there is no room."""
+    cdef SharedRecord put_draft(self, Draft *draft, bint is_visible=True):
+        """Write a record and make it visible, unless its maker alone is to read it; None when there is no room."""
         cdef uint64_t place
         cdef accel_record *made = self.write(draft, &place)
-        if made != NULL and self.publish(made, slot_of(made.hash, place)):
+        if made != NULL and (not is_visible or self.publish(made, slot_of(made.hash, place))):
             return self.held(made, place)
         if made != NULL:
             self.unpin(place)

@@ -15,6 +15,9 @@ cdef extern from *:
     static inline void flight_set_bits(unsigned long long *word, unsigned long long bits) {
         __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
     }
+    static inline void flight_add_one(unsigned long long *word) {
+        __atomic_fetch_add(word, 1, __ATOMIC_SEQ_CST);
+    }
     static inline unsigned long long flight_take(unsigned long long *word) {
         return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
     }
@@ -22,10 +25,11 @@ cdef extern from *:
     unsigned long long flight_load(unsigned long long *word) nogil
     bint flight_swap_if(unsigned long long *word, unsigned long long was, unsigned long long next) nogil
     void flight_set_bits(unsigned long long *word, unsigned long long bits) nogil
+    void flight_add_one(unsigned long long *word) nogil
     unsigned long long flight_take(unsigned long long *word) nogil
 
 PLACE_WORDS = 4
-"""Words of one place: the claim, two of waiting rows, one unused."""
+"""Words of one place: the claim, two of waiting rows, how many steps fetches here have made."""
 MOST_ROWS = 128
 
 cdef int _PROBES = 4
@@ -70,6 +74,15 @@ cdef class Table:
         """Ask to be woken when `claim` ends; False if it has ended."""
         flight_set_bits(&self.words[place * 4 + 1 + row // 64], 1ULL << (row % 64))
         return flight_load(&self.words[place * 4]) == claim
+
+    def steps(self, uint64_t place):
+        """Return how many steps fetches at this place have made: only grows."""
+        return flight_load(&self.words[place * 4 + 3])
+
+    def step(self, uint64_t place):
+        """The fetch at this place, which is the caller's, has more to show; return the rows that wait to be woken."""
+        flight_add_one(&self.words[place * 4 + 3])
+        return self._take_waiting(place)
 
     def stands(self, uint64_t place, unsigned long long claim):
         """Whether the claim has not ended."""

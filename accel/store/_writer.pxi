@@ -14,6 +14,7 @@ cdef class SharedWriter:
     cdef size_t buffered, buffer_bytes
     cdef Piece *pieces
     cdef uint32_t piece_count, piece_room
+    cdef int64_t shown  # pieces; -1: nothing was shown yet
 
     def __dealloc__(self):
         if self.store is not None:
@@ -34,6 +35,19 @@ cdef class SharedWriter:
         if self.is_open and (not self.is_exact or self.received == self.bound):
             made = self.commit_whole(meta) if self.piece_count == 0 else self.commit_parent(meta)
         self.let_go()
+        return made
+
+    def show(self, bytes key, bytes meta not None, bint is_whole=False):
+        """Return a record of the pieces so far, put under `key` if there is one; None: no new ones, or no room.
+
+        The writer goes on. `is_whole` says that nothing will be appended: then what waits here is written out first.
+        """
+        cdef SharedRecord made
+        if not self.is_open or (is_whole and not self.write_rest()) or self.piece_count == self.shown:
+            return None
+        made = self.put_parent(key, meta)
+        if made is not None:
+            self.shown = self.piece_count
         return made
 
     def abort(self) -> None:
@@ -129,21 +143,27 @@ cdef class SharedWriter:
 
     cdef SharedRecord commit_parent(self, bytes meta):
         """Write what still waits, then the parent with a reference to each piece. Our pins keep them all till then."""
-        cdef Draft draft = self.store.draft(self.key, self.hash, meta)
-        cdef uint64_t *references
-        cdef uint32_t number
+        return self.put_parent(self.key, meta) if self.write_rest() else None
+
+    cdef bint write_rest(self) except -1:
         if not self.write_pieces(self.buffer, self.buffered):
-            return None
-        references = <uint64_t *>malloc(self.piece_count * sizeof(uint64_t))
+            return False
+        self.empty_buffer()
+        return True
+
+    cdef SharedRecord put_parent(self, bytes key, bytes meta):
+        """Write a parent of all pieces, and put it under a key unless that is None."""
+        cdef Draft draft = self.store.draft(key or b"", self.store.hash_of(key or b""), meta)
+        cdef uint64_t *references = <uint64_t *>malloc(self.piece_count * sizeof(uint64_t))
+        cdef uint32_t number
         if references == NULL:
             raise MemoryError
         for number in range(self.piece_count):
             references[number] = self.pieces[number].reference
-        draft.kind, draft.shape, draft.pieces, draft.body_length = (
-            self.kind, SHAPE_PARENT, self.piece_count, self.received)
-        draft.rest, draft.rest_bytes, draft.identity = (
-            <char *>references, self.piece_count * sizeof(uint64_t), self.identity)
-        made = self.store.put_draft(&draft)
+        draft.kind, draft.shape, draft.pieces = self.kind, SHAPE_PARENT, self.piece_count
+        draft.identity, draft.body_length = self.identity, self.received - self.buffered
+        draft.rest, draft.rest_bytes = <char *>references, self.piece_count * sizeof(uint64_t)
+        made = self.store.put_draft(&draft, key is not None)
         free(references)
         return made
 

@@ -1,19 +1,26 @@
-"""Fetches under way on the whole machine: who leads one, and how the others are woken when it ends.
+"""Fetches under way on the whole machine: who leads one, and how the others are woken when it gets on or ends.
 
 A table of claims in memory that all workers map. A claim is one word: 32 bits of the key's hash, the leader's row, a
 running number. It is put by compare-and-swap and taken back by compare-and-swap, so at most one process leads a key.
 Two keys that share place and hash bits wait for each other once in a very long while, and then look again.
 
-Who writes what: the claim, whoever wins the swap, and then its leader alone (the arbiter for a dead one); the words of
-waiting rows, everybody by fetch-or, and the leader by exchange when its claim has ended. Each worker sleeps on an
-eventfd of its own: nobody polls.
+A leader may show how far it is (where, is not known here: under the claim's `name`). Then it makes a step, which is a
+count beside the claim, and wakes who waits without ending the claim.
 
-The order is the whole argument. A leader ends its claim first and takes the waiting rows after; a follower sets its
-bit first and looks at the claim after. So either the leader finds the bit, or the follower finds the claim ended.
+Who writes what: the claim, whoever wins the swap, and then its leader alone (the arbiter for a dead one); the steps,
+the leader by fetch-add; the words of waiting rows, everybody by fetch-or, and the leader by exchange when it has made
+a step or ended its claim. Each worker sleeps on an eventfd of its own: nobody polls.
 
-What a kill -9 leaves: a claim, or, between the two steps of a release, rows that nobody woke. For both the arbiter
+The order is the whole argument. A leader shows, makes its step or ends its claim, and takes the waiting rows after; a
+follower sets its bit first and looks after: at steps and claim before it sleeps. So either the leader finds the bit,
+or the follower finds what is new. A follower that saw anything shown had set its bit before: so a leader whose steps
+and end found no bit knows that nobody follows.
+
+What a kill -9 leaves: a claim, or, between two steps of a release, rows that nobody woke. For both the arbiter
 ends the dead one's claims and wakes every worker; whoever waits looks at its own claim again. A bit without a waiter
-is a wake-up too many, which does no harm. A leader that is stopped holds its followers until it is judged stuck.
+is a wake-up too many, which does no harm. A leader that is stopped holds its followers until it is judged stuck. What
+a dead leader showed goes with its segment: its name is given to nobody again in practice (a turn begins anywhere in
+24 bits), and whoever reads on compares what it reads with what it began with.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import secrets
 from collections.abc import Sequence
 from itertools import count
 
@@ -37,6 +45,8 @@ class FlightArena:
         """For `row_count` workers, 128 at most."""
         assert row_count <= MOST_ROWS
         self.table = Table(mmap.mmap(-1, PLACES * PLACE_WORDS * 8))
+        self.name = secrets.token_bytes(8)
+        """Tells this table's claims from those of another program that uses the same store."""
         self.bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(row_count)]
 
     def forget_worker(self, row: int) -> None:
@@ -49,12 +59,20 @@ class FlightArena:
 class Claim:
     """The fetch of one key: ours to make, or another process's to wait for."""
 
-    __slots__ = ("_claim", "_flights", "_place", "leads")
+    __slots__ = ("_claim", "_flights", "_place", "is_followed", "leads", "name")
 
     def __init__(self, flights: SharedFlights, place: int, claim: int, leads: bool) -> None:
         self._flights, self._place, self._claim = flights, place, claim
         self.leads = leads
         """Whether this process fetches; then it must `release`."""
+        self.name = flights.name + claim.to_bytes(8, "big")
+        """What leader and followers call it, and nobody else calls anything."""
+        self.is_followed = False
+        """Whether anybody was woken by a step or the end; known after `release`."""
+
+    def step(self) -> None:
+        """There is more to see of what comes: everybody looks again. The leader's alone."""
+        self.is_followed |= self._flights.stepped(self._place)
 
     @property
     def stands(self) -> bool:
@@ -63,11 +81,15 @@ class Claim:
 
     def release(self) -> None:
         """What came is stored, or is known not to come: everybody looks again. Idempotent."""
-        self._flights.released(self._place, self._claim)
+        self.is_followed |= self._flights.released(self._place, self._claim)
 
-    async def wait(self) -> None:
-        """Return when another's fetch has ended, in whatever way."""
-        await self._flights.ended(self._place, self._claim)
+    def follow(self) -> int:
+        """Ask to be woken; return the step that the leader is at. To be called before looking at what it shows."""
+        return self._flights.followed(self._place, self._claim)
+
+    async def changed(self, step: int) -> bool:
+        """Return when another's fetch has got on from `step`, or has ended in whatever way: whether it goes on."""
+        return await self._flights.changed(self._place, self._claim, step)
 
 
 class SharedFlights:
@@ -77,9 +99,10 @@ class SharedFlights:
         """Listens on its bell in the running event loop."""
         self._table = arena.table
         self._bells: Sequence[int] = arena.bells
+        self.name = arena.name
         self._row = row
-        self._turns = count(1)
-        self._waiting: dict[tuple[int, int], set[asyncio.Future[None]]] = {}
+        self._turns = count(secrets.randbits(24))
+        self._waiting: dict[tuple[int, int], dict[asyncio.Future[None], int]] = {}
         asyncio.get_running_loop().add_reader(self._bells[row], self._rung)
 
     def claim(self, key: bytes) -> Claim | None:
@@ -98,30 +121,43 @@ class SharedFlights:
         """Whether a claim has not ended."""
         return bool(self._table.stands(place, claim))
 
-    def released(self, place: int, claim: int) -> None:
-        """End a claim of ours and ring at everybody who waits for it."""
-        for row in self._table.release(place, claim):
-            os.eventfd_write(self._bells[row], 1)
+    def released(self, place: int, claim: int) -> bool:
+        """End a claim of ours and ring at everybody who waits for it; whether anybody did."""
+        return self._ring(self._table.release(place, claim))
 
-    async def ended(self, place: int, claim: int) -> None:
-        """Wait until a claim has ended."""
+    def stepped(self, place: int) -> bool:
+        """Make a step in a fetch of ours and ring at everybody who waits for it; whether anybody did."""
+        return self._ring(self._table.step(place))
+
+    def followed(self, place: int, claim: int) -> int:
+        """Set our bit, then return the steps made so far."""
+        self._table.join(place, claim, self._row)
+        return self._table.steps(place)
+
+    async def changed(self, place: int, claim: int, step: int) -> bool:
+        """Wait until a claim has ended or made another step than `step`; return whether it stands."""
         waiter = asyncio.get_running_loop().create_future()
-        waiters = self._waiting.setdefault((place, claim), set())
-        waiters.add(waiter)
+        waiters = self._waiting.setdefault((place, claim), {})
+        waiters[waiter] = step
         try:
-            if self._table.join(place, claim, self._row):
+            if self._table.join(place, claim, self._row) and self._table.steps(place) == step:
                 await waiter
         finally:
-            waiters.discard(waiter)
+            del waiters[waiter]
             if not waiters:
                 self._waiting.pop((place, claim), None)
+        return self._table.stands(place, claim)
+
+    def _ring(self, rows: Sequence[int]) -> bool:
+        for row in rows:
+            os.eventfd_write(self._bells[row], 1)
+        return bool(rows)
 
     def _rung(self) -> None:
         os.eventfd_read(self._bells[self._row])
         for (place, claim), waiters in list(self._waiting.items()):
-            # Still standing means that the bell rang for another; our bit may be gone with that, so it is set again.
-            if self._table.stands(place, claim) and self._table.join(place, claim, self._row):
-                continue
-            for waiter in waiters:
-                if not waiter.done():
+            # Nothing new means that the bell rang for another; our bit may be gone with that, so it is set again.
+            stands, steps = self._table.join(place, claim, self._row), self._table.steps(place)
+            for waiter, step in waiters.items():
+                if not waiter.done() and not (stands and steps == step):
                     waiter.set_result(None)

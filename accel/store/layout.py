@@ -52,6 +52,12 @@ states for half-written and given-up records, holds a segment for as long as the
 readers nothing: they cannot use what is not whole.) A body longer than that eighth goes in pieces, each a record
 that no slot points to; the parent, written at commit, refers to them with their segments' generations.
 
+Showing. What has come of a long body may be read before it is whole: its writer puts a parent of the pieces so far
+under another key, as often as it likes; each is an ordinary record that says how long it is, and never changes. A walk
+does not look for such parents (it finds a parent by its pieces' key), and need not: as long as the writer goes on its
+own pins keep every piece where it is. Later the shown record is taken out by whoever put it, or, where that was killed,
+found with a piece gone and taken out by whoever finds it.
+
 Reading. Load the slot; pin its segment (own word, += 1); full fence; load the slot again. If it is unchanged the
 bytes stay for as long as the pin stays: a slot only ever points into a segment that is not yet LIMBO, the reclaimer
 takes the slots out before LIMBO and looks at the pins after a fence after that, so one of the two sees the other

@@ -213,6 +213,10 @@ class PrivateWriter:
         self.abort()
         return record if self._store.insert(record) else None
 
+    def show(self, key: bytes | None, meta: bytes, is_whole: bool = False) -> PrivateRecord | None:
+        """Return None: nobody else could read it, and whoever appends has the bytes."""
+        return None
+
     def abort(self) -> None:
         """Forget what was appended."""
         if self._is_open:

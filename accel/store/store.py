@@ -43,6 +43,14 @@ class Writer(Protocol):
         """Make the record visible under its key, replacing what was there; None when there is no room."""
         ...
 
+    def show(self, key: bytes | None, meta: bytes, is_whole: bool = False) -> Record | None:
+        """Return a record of what is in the store's memory so far, put under `key` unless that is None.
+
+        None when that is no more than last time, when there is no room, or when the store shares its memory with
+        nobody. The writer goes on; `is_whole` says that nothing will be appended: then the record is of everything.
+        """
+        ...
+
     def abort(self) -> None:
         """Forget what was appended."""
         ...

@@ -27,7 +27,7 @@ from accel.proxy.connection import ClientConnection
 from accel.proxy.covering import key_names, tag_names
 from accel.proxy.fill import Flights
 from accel.proxy.refreshing import Refreshing, share_of
-from accel.proxy.service import Receipt, Service
+from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
 from accel.stats.access_log import LogRecord
 from accel.stats.counters import index, private_row
@@ -160,17 +160,20 @@ class Scene:
         memory_bytes: int = 64 << 20,
         max_body_bytes: int | None = None,
         arena: SharedArena | None = None,
+        row: int = 0,
+        coalescer: Coalescer | None = None,
+        beside: Scene | None = None,
     ) -> None:
-        """With an `arena` the worker stores there."""
+        """With an `arena` the worker stores there, by its `row`; `beside` is another worker of the same machine."""
         limits = limits or Limits()
         self.now, self.mono = NOW, 1000.0
         self.counters = private_row()
-        self.origin = MemoryOrigin()
+        self.origin = beside.origin if beside is not None else MemoryOrigin()
         self.machine = Machine(arena)
         self.log = MemoryLog()
         self.store: PrivateStore | SharedStore = PrivateStore(memory_bytes, max_body_bytes)
         if arena is not None:
-            self.store = SharedStore(arena, 0, max_body_bytes)
+            self.store = SharedStore(arena, row, max_body_bytes)
         self.cache = Cache(self.store, self.machine.numbers, self.counters, limits.variants)
         self.machine.cache, self.machine.store = self.cache, self.store
         self.flights = Flights()
@@ -182,7 +185,7 @@ class Scene:
             flights=self.flights,
             refreshing=self.refreshing,
             invalidator=self.machine,
-            coalescer=None,
+            coalescer=coalescer,
             counters=self.counters,
             limits=limits,
             caching=caching or CachingOptions(),
@@ -264,7 +267,7 @@ class Scene:
         await self.settle()
         assert not self.failures, self.failures
         assert not self.origin.unclosed, "an origin's response was never closed"
-        assert not self.flights._fills, "a flight never ended"
+        assert not self.flights._flights, "a flight never ended"
         assert not asyncio.all_tasks() - self._tasks_before - {asyncio.current_task()}, "a task never ended"
         held = self.store._writers_bytes if isinstance(self.store, PrivateStore) else self.store.buffered_bytes
         assert held == 0, "a store writer never ended"

@@ -172,7 +172,7 @@ class TestSharedBody:
         reader.close()
         reader.close()
         await asyncio.wait_for(waiting, 1)
-        assert not body.has_readers
+        assert body.reader_count == 0
 
     async def test_what_all_have_read_is_let_go(self) -> None:
         body = SharedBody(WINDOW)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from accel.store.flights import FlightArena, SharedFlights
+from accel.store.flights import Claim, FlightArena, SharedFlights
 
 KEY = b"a\0/page"
 
@@ -23,12 +23,17 @@ def arena() -> Iterator[FlightArena]:
         os.close(bell)
 
 
+async def watched(claim: Claim) -> bool:
+    """Wait for the next step or the end; whether the fetch goes on."""
+    return await claim.changed(claim.follow())
+
+
 async def test_one_leads_and_the_others_wake_when_it_ends(arena: FlightArena) -> None:
     leader, *others = (SharedFlights(arena, row) for row in range(4))
     lead = leader.claim(KEY)
     follows = [other.claim(KEY) for other in others]
     assert lead is not None and lead.leads
-    waits = [asyncio.create_task(follow.wait()) for follow in follows if follow is not None and not follow.leads]
+    waits = [asyncio.create_task(watched(follow)) for follow in follows if follow is not None and not follow.leads]
     assert len(waits) == 3
     await asyncio.sleep(0)
 
@@ -46,7 +51,7 @@ async def test_a_fetch_that_has_ended_is_not_waited_for(arena: FlightArena) -> N
     lead.release()
     lead.release()
 
-    await asyncio.wait_for(follow.wait(), 5)
+    await asyncio.wait_for(watched(follow), 5)
 
 
 async def test_a_second_claim_by_the_same_worker_is_its_own_business(arena: FlightArena) -> None:
@@ -60,7 +65,7 @@ async def test_a_bell_that_rings_for_another_fetch_wakes_nobody_too_early(arena:
     leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
     lead, follow = leader.claim(KEY), other.claim(KEY)
     assert lead is not None and follow is not None
-    wait = asyncio.create_task(follow.wait())
+    wait = asyncio.create_task(watched(follow))
     await asyncio.sleep(0)
 
     os.eventfd_write(arena.bells[1], 1)
@@ -76,7 +81,7 @@ async def test_who_stops_waiting_leaves_nothing_behind(arena: FlightArena) -> No
     leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
     lead, follow = leader.claim(KEY), other.claim(KEY)
     assert lead is not None and follow is not None
-    wait = asyncio.create_task(follow.wait())
+    wait = asyncio.create_task(watched(follow))
     await asyncio.sleep(0)
 
     wait.cancel()
@@ -102,7 +107,7 @@ async def test_a_killed_leaders_followers_wake_as_soon_as_it_is_buried(
     other = SharedFlights(arena, 1)
     follow = other.claim(KEY)
     assert follow is not None and not follow.leads
-    wait = asyncio.create_task(follow.wait())
+    wait = asyncio.create_task(watched(follow))
     await asyncio.sleep(0)
 
     if dies_between_the_steps:
@@ -122,3 +127,57 @@ async def test_a_full_neighbourhood_leaves_each_on_its_own(arena: FlightArena) -
     assert all(taken)
 
     assert arena.table.claim((99 << 32) | 7, 1, 1) == (0, 0)
+
+
+async def test_a_step_wakes_who_follows_and_the_fetch_goes_on(arena: FlightArena) -> None:
+    leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
+    lead, follow = leader.claim(KEY), other.claim(KEY)
+    assert lead is not None and follow is not None
+    assert lead.name == follow.name
+    wait = asyncio.create_task(watched(follow))
+    await asyncio.sleep(0)
+
+    lead.step()
+
+    assert await asyncio.wait_for(wait, 5)
+    wait = asyncio.create_task(watched(follow))
+    await asyncio.sleep(0)
+    lead.release()
+    assert not await asyncio.wait_for(wait, 5)
+
+
+async def test_a_step_between_looking_and_sleeping_is_not_missed(arena: FlightArena) -> None:
+    leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
+    lead, follow = leader.claim(KEY), other.claim(KEY)
+    assert lead is not None and follow is not None
+    looked_at = follow.follow()
+
+    lead.step()
+
+    assert await asyncio.wait_for(follow.changed(looked_at), 5)
+
+
+async def test_a_leader_knows_whether_anybody_followed(arena: FlightArena) -> None:
+    leader, other = SharedFlights(arena, 0), SharedFlights(arena, 1)
+    alone, followed = leader.claim(b"a\0/alone"), leader.claim(KEY)
+    follow = other.claim(KEY)
+    assert alone is not None and followed is not None and follow is not None
+
+    follow.follow()
+    for claim in (alone, followed):
+        claim.step()
+        claim.release()
+
+    assert (alone.is_followed, followed.is_followed) == (False, True)
+
+
+async def test_no_two_claims_have_one_name(arena: FlightArena) -> None:
+    first, again, elsewhere = SharedFlights(arena, 0), SharedFlights(arena, 0), SharedFlights(FlightArena(2), 0)
+    names = set()
+    for flights in (first, again, elsewhere):
+        claim = flights.claim(KEY)
+        assert claim is not None
+        names.add(claim.name)
+        claim.release()
+
+    assert len(names) == 3

@@ -227,7 +227,8 @@ class Tormentor:
 
     async def follow(self, key: int, claim: Claim) -> None:
         async with asyncio.timeout(FOLLOW_S):
-            await claim.wait()
+            while await claim.changed(claim.follow()):
+                pass
         self.following -= 1
         self.get(key)
 
