@@ -62,6 +62,11 @@ def resident_bytes(pid: int) -> int:
     return _status_bytes(pid, "VmRSS")
 
 
+def own_bytes(pid: int) -> int:
+    """Return the memory that is a process's own, without what it shares (proc(5): RssAnon)."""
+    return _status_bytes(pid, "RssAnon")
+
+
 def peak_bytes(pid: int) -> int:
     """Return the most memory that a process has had since `forget_peak` (proc(5): VmHWM)."""
     return _status_bytes(pid, "VmHWM")

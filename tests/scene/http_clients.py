@@ -65,6 +65,10 @@ class Client:
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, named, response.read())
 
+    def open_answer(self) -> http.client.HTTPResponse:
+        """Return the answer of what was sent, its body to be read piece by piece."""
+        return self._connection.getresponse()
+
     def close(self) -> None:
         """Close."""
         self._connection.close()

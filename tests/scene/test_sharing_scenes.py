@@ -6,10 +6,11 @@ import os
 import signal
 
 import pytest
-from accel_process import Accel, StartAccel
+from accel_process import StartAccel
 from children import eventually
 from fault_origin import FaultOrigin, gated, ordered, raw, reply
 from http_clients import Client, ask, clients_of_every_worker, several_clients
+from worker_clients import server_of, still_served
 
 pytestmark = pytest.mark.scene
 MINUTE = "Cache-Control: max-age=60"
@@ -112,20 +113,3 @@ def test_a_leader_that_fails_leaves_its_fetch_to_one_of_the_others(start_accel: 
 
     assert sorted(answer.status for answer in answers) == [200] * 59 + [502]
     assert len(fault.asked("/cold")) == 2
-
-
-def server_of(accel: Accel, client: Client) -> int:
-    """Return the pid of the worker that holds a client's connection."""
-    before = {row["pid"]: row["requests"] for row in accel.workers()}
-    client.ask("/warm")
-    return eventually(
-        "the request is counted",
-        lambda: next((row["pid"] for row in accel.workers() if row["requests"] > before[row["pid"]]), None),
-    )
-
-
-def still_served(accel: Accel, clients: list[Client], victim: int) -> list[Client]:
-    """Return the clients that another worker than `victim` serves."""
-    survivors = [client for client in clients if server_of(accel, client) != victim]
-    assert survivors
-    return survivors
