@@ -131,8 +131,8 @@ async def joined(
 ) -> Join | Fill | Unjoined:
     """Wait for another worker's fetch until there is something to read, or it has ended; see the module's top.
 
-    Once its head shows that it will be stored, that is worth any wait, as it is rather than to stand in the queue of full
-    backends; else waiting pays `until` then (None: any time).
+    Once its head shows that it will be stored, that is worth any wait; before, `until` then (None: any), and longer
+    only if a fetch of its own would have to queue before full backends.
     """
     goes_on = True
     while True:
