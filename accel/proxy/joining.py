@@ -153,7 +153,7 @@ async def joined(
         if record is not None:
             until = None
         if not await wait_until(until, claim.changed(step)):
-            if not service.origin.is_crowded:
+            if service.origin.reserve():
                 return Unjoined.LATE
             until = None
         goes_on = claim.stands
