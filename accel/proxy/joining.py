@@ -76,7 +76,7 @@ class Join:
         found = cache.find(request, self._service.now())
         if found.key != self.key or not cache.may_join(found.primary, self.number):
             return False
-        return not cache.is_dropped(found.primary, self.entry)
+        return cache.may_serve(found.primary, self.entry)
 
     def start(self) -> None:
         """Follow, for others of this worker too."""
