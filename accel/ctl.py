@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from accel import __version__, addresses, ctl_views, values
+from accel import __version__, addresses, ctl_policy, ctl_views, values
 from accel.config import Address
 from accel.server.listeners import admin_socket_path, answers
 
@@ -124,11 +124,15 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 @click.version_option(__version__, message="accelctl %(version)s")
 @click.pass_context
 def main(ctx: click.Context, name: str, admin: Address | None) -> None:
-    """See and steer a running accel.
+    """See and steer a running accel, and judge policy files.
 
     It is found by its name, through a unix socket that its user (and root) may open.
     """
     ctx.obj = Daemon(name, admin)
+
+
+main.add_command(ctl_policy.check)
+main.add_command(ctl_policy.fmt)
 
 
 @main.command()

@@ -14,8 +14,8 @@ from accel.http.request_parser import METHODS
 from accel.policy import nodes
 from accel.policy.checking_names import Names, host_form
 from accel.policy.findings import Findings
+from accel.policy.matching import regex_fault
 from accel.policy.nodes import Place
-from accel.policy.patterns import regex
 from accel.policy.problems import did_you_mean
 from accel.policy.templates import plain
 from accel.policy.vocabulary import PRESETS, VALUES, Type
@@ -62,6 +62,19 @@ class ValueChecker:
                 )
             seen[said] = member.place
             self._member(part, kind, member)
+        if part.operator == "matches" and kind is Type.TEXT:
+            self._expressions_together(part)
+
+    def _expressions_together(self, part: nodes.Compare) -> None:
+        """Note expressions that are fine one by one, and too much in the one program that RE2 makes of them."""
+        texts: list[str] = []
+        for member in self._members(part.operand):
+            texts += [plain(member)] if isinstance(member, nodes.Text) else ()
+            texts += self._names.lists.get(member.name, ()) if isinstance(member, nodes.ListName) else ()
+        together, single = regex_fault([text.encode() for text in texts]), any(map(_wrong_regex, texts))
+        if len(texts) > 1 and together and not single:
+            hint = "use fewer, or glob and contains where they do"
+            self._findings.problem(part.operand.place, f"these expressions together: {together}", hint)
 
     def _members(self, operand: nodes.Operand) -> Iterator[nodes.Member]:
         yield from operand.members if isinstance(operand, nodes.Many) else (operand,)
@@ -215,11 +228,9 @@ def _wrong_text(part: nodes.Compare, text: str) -> _Wrong | None:
 
 
 def _wrong_regex(text: str) -> _Wrong | None:
-    try:
-        regex(text)
-    except ValueError as error:
+    if fault := regex_fault([text.encode()]):
         hint = "expressions are RE2's: no look-ahead, no back-references (github.com/google/re2/wiki/Syntax)"
-        return f"is no regular expression: {error}", hint
+        return f"is no regular expression: {fault}", hint
     return None if text else ("is in every text", "write what must be found")
 
 

@@ -7,13 +7,13 @@ only where that is certain; where it cannot tell it says False, and nobody is to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from accel.config import Network
-from accel.policy.patterns import Regex, glob_regex, is_glob, regex
+from accel.policy.matching import globs, regex_fault, searcher
 
 Value = str | int | float | Network
 
@@ -36,7 +36,8 @@ class Fact:
     """The subject is a set of names, and one of them fits."""
     finite: frozenset[Value] | None = field(default=None, compare=False)
     """All the values that fit, where they can be counted."""
-    _patterns: tuple[Regex, ...] = field(default=(), compare=False, repr=False)
+    _fits: Callable[[bytes], object] = field(default=bool, compare=False, repr=False)
+    """Whether a value fits the patterns, if these are patterns."""
 
     def holds(self, value: Value) -> bool:
         """Whether the fact is true of a value."""
@@ -46,17 +47,29 @@ class Fact:
 def fact(subject: str, operator: str, values: tuple[Value, ...], *, is_set: bool = False) -> Fact:
     """Return a comparison as a fact. Raises ValueError for a pattern that is none."""
     texts = [value for value in values if isinstance(value, str)]
-    if operator == "glob" and not any(map(is_glob, texts)):
+    if operator == "glob" and not any(map(_is_glob, texts)):
         operator = "in"
     operator = "in" if operator == "==" else operator
-    patterns: tuple[Regex, ...] = ()
-    if operator in ("glob", "matches"):
-        patterns = tuple(regex(glob_regex(text) if operator == "glob" else text) for text in texts)
-    made = Fact(subject, operator, tuple(sorted(set(values), key=str)), is_set, None, patterns)
+    made = Fact(subject, operator, tuple(sorted(set(values), key=str)), is_set, None, _test(operator, texts))
     if subject == "status":
         return replace(made, finite=frozenset(status for status in STATUSES if made.holds(status)))
     is_counted = operator == "in" and len(values) <= _MOST_VALUES and not any(map(_is_network, values))
     return replace(made, finite=frozenset(values)) if is_counted else made
+
+
+def _test(operator: str, texts: Sequence[str]) -> Callable[[bytes], object]:
+    patterns = [text.encode() for text in texts]
+    if operator == "glob":
+        return globs(patterns).fits
+    if operator != "matches":
+        return bool
+    if fault := regex_fault(patterns):
+        raise ValueError(fault)
+    return searcher(patterns)
+
+
+def _is_glob(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
 
 
 def opposite(of: Fact) -> Fact | None:
@@ -120,8 +133,7 @@ def _is_under(path: str, prefix: str) -> bool:
 
 
 def _fits(of: Fact, value: Value) -> bool:
-    text = str(value).encode()
-    return any(pattern.search(text) is not None for pattern in of._patterns)
+    return bool(of._fits(str(value).encode()))
 
 
 _HOLDS: dict[str, Callable[[Fact, Any], bool]] = {
@@ -159,7 +171,7 @@ def _glob_in_under(glob: str, prefix: str) -> bool:
 
 
 def _under_in_glob(prefix: str, glob: str) -> bool:
-    return glob.endswith("*") and not is_glob(glob[:-1]) and prefix.rstrip("/").startswith(glob[:-1])
+    return glob.endswith("*") and not _is_glob(glob[:-1]) and prefix.rstrip("/").startswith(glob[:-1])
 
 
 def _are_globs_apart(one: str, other: str) -> bool:

@@ -49,6 +49,19 @@ def searcher(patterns: Iterable[bytes]) -> Callable[[bytes], object]:
     return re2.compile(b"|".join(b"(?:%b)" % pattern for pattern in patterns), _options()).search  # type: ignore[no-any-return]
 
 
+def regex_fault(patterns: Iterable[bytes]) -> str:
+    """Return what RE2 has against regular expressions, each by itself or all in one; empty if nothing."""
+    each = tuple(patterns)
+    try:
+        for pattern in each:
+            re2.compile(pattern, _options())
+        searcher(each)
+    except re2.error as error:
+        said = error.args[0] if error.args else b""
+        return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Globs:
     """Globs that a value fits if it fits any: `*` is any run, `?` one byte, and the whole value is meant."""

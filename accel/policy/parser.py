@@ -51,7 +51,7 @@ _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*')
 
 def parse(text: str, file: str) -> Policy:
     """Return a policy file's nodes; `file` is its name in messages. Raises PolicyError."""
-    lines = tuple(text.splitlines())
+    lines = tuple(line.rstrip("\r") for line in text.split("\n"))
     problems: list[Problem] = []
     builder = Builder(file, lines)
     tree = _parsed(text, file, problems)
@@ -143,6 +143,8 @@ def _expectation(expected: set[str], found: str) -> str:
         words = words - {"phase"} | {phase.value for phase in Phase}
     if found == "=" and "OPERATOR" in expected:
         return "equality is written =="
+    if found in ("and", "or"):
+        return f"a condition goes on in the next line after an `{found}` at the end of this one"
     if words == {"policy"}:
         return _BEGINNING
     if _UNIT.fullmatch(found):

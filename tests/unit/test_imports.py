@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "option_table": frozenset({"errors", "config", "values", "addresses"}),
     "options": frozenset({"errors", "config", "option_table", "server"}),
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
-    "ctl": frozenset({"accel", "config", "values", "addresses", "server", "ctl_views"}),
+    "ctl": frozenset({"accel", "config", "values", "addresses", "server", "ctl_views", "ctl_policy"}),
+    "ctl_policy": frozenset({"policy", "server"}),
     "ctl_views": frozenset({"stats", "values"}),
     "__main__": frozenset({"cli"}),
 }

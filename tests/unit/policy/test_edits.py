@@ -130,7 +130,7 @@ def test_a_purge_names_the_key_of_a_get() -> None:
         (b"//evil.example/", True, b"/evil.example/"),
         (b"/\\evil.example", True, b"/evil.example"),
         (b"//cdn.example/x", False, b"//cdn.example/x"),
-        (b"/a b\r\nc\xc3\xa4\"<>", True, b"/a%20b%0D%0Ac%C3%A4%22%3C%3E"),
+        (b'/a b\r\nc\xc3\xa4"<>', True, b"/a%20b%0D%0Ac%C3%A4%22%3C%3E"),
         (b"https://h/p?a=b&c[]=~!$&'()*+,;=:@#f", False, b"https://h/p?a=b&c[]=~!$&'()*+,;=:@#f"),
     ],
 )

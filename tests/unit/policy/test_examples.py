@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from broken_files import missing, preset
+from broken_files import missing
 from making import CACHING
 
 from accel.config import CachingOptions
@@ -13,21 +13,17 @@ from accel.http.message import Fields, Request
 from accel.policy.check import check
 from accel.policy.compile import CompiledPolicy, compiled
 from accel.policy.parser import parse
+from accel.policy.shipped import preset
 from accel.policy.testing import run_tests, shown
 from accel.policy.verdict import Action
 
 EXAMPLES = Path(__file__).parent / "examples"
-_WORDPRESS = "policy 1\n"
 
 
 def example(name: str) -> CompiledPolicy:
     """Return one of the examples, compiled."""
     text = (EXAMPLES / name).read_text("utf-8")
-
-    def shipped(used: str) -> object:
-        return parse(_WORDPRESS, "preset wordpress") if used == "wordpress" else preset(used)
-
-    return compiled(check(parse(text, name), shipped, missing), CACHING)  # type: ignore[arg-type]
+    return compiled(check(parse(text, name), preset, missing), CACHING)
 
 
 @pytest.mark.parametrize("name", ["shop.policy", "blog.policy"])
