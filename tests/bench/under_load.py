@@ -3,6 +3,7 @@
     python tests/bench/under_load.py kill [--times 60] [--workers 4] [--clients 32]
     python tests/bench/under_load.py reload [--times 100]
     python tests/bench/under_load.py upgrade [--times 20]
+    python tests/bench/under_load.py storm [--times 60]
 
 The clients, the origin and what is done to accel are those of the scenes (tests/scene/test_checked_load_scenes.py):
 bodies of 100 B to 4 MiB, a third of them with Vary. Ends with 1 when something was lost that may not be.
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scene"))
 from accel_process import Accel
 from checked_load import ITEMS, CheckedLoad, Seen, warm_all
 from checked_origin import FRESH_S, CheckedOrigin
-from under_fire import kill_workers, left_in_store, miscounted, reload_often, upgrade_often, wrongly_lost
+from under_fire import kill_workers, left_in_store, miscounted, reload_often, storm, upgrade_often, wrongly_lost
 
 WARM_S = 10.0
 Result = TypeVar("Result")
@@ -106,8 +107,28 @@ def upgrade(bench: Bench) -> bool:
     return not load.seen.lost and fetched == 0
 
 
+def endure(bench: Bench) -> bool:
+    """Kills, reloads and upgrades at random; everything is stored and stays so."""
+    warm_all(bench.accel.port, ITEMS)
+    fetched, load = bench.origin.asked, bench.load
+    with load:
+        bench.phase("before", lambda: time.sleep(WARM_S))
+        killing = bench.phase("storm", lambda: storm(bench.accel, load, bench.chosen.times))
+    fetched, strangers = bench.origin.asked - fetched, wrongly_lost(load, killing)
+    print(
+        f"{bench.chosen.times} turns with {killing.kills} kills, which held {killing.in_flight.total()} connections;"
+        f" lost on others: {strangers.total()}; fetched meanwhile {fetched}"
+    )
+    return not strangers and fetched == 0
+
+
 LASTING = ((3600,), "512m")
-WAYS = {"kill": (kill, 60, (FRESH_S, "64m")), "reload": (reload, 100, LASTING), "upgrade": (upgrade, 20, LASTING)}
+WAYS = {
+    "kill": (kill, 60, (FRESH_S, "64m")),
+    "reload": (reload, 100, LASTING),
+    "upgrade": (upgrade, 20, LASTING),
+    "storm": (endure, 60, LASTING),
+}
 """What is done, how often, how long items stay fresh, and --memory."""
 
 

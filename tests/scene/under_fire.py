@@ -6,6 +6,7 @@ prints it.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -47,17 +48,41 @@ def client_ports(pid: int, port: int) -> set[int]:
 
 def kill_workers(accel: Accel, load: CheckedLoad, kills: int, period_s: float, seed: int = 1) -> Killing:
     """Kill a random worker each period, and wait for its replacement."""
-    chance, found, count = random.Random(seed), Killing(), len(accel.accepting_pids())
+    chance, found = random.Random(seed), Killing()
     for _ in range(kills):
         began = time.monotonic()
-        victim = chance.choice(accel.accepting_pids())
-        os.kill(victim, signal.SIGSTOP)  # so that what it holds now is what dies with it
-        found.in_flight.update(client_ports(victim, accel.port))
-        os.kill(victim, signal.SIGKILL)
-        found.kills += 1
-        found.replaced_s.append(seconds_to_replace(accel, victim, count))
+        kill_one(accel, chance, found)
         load.wait_more(100)
         time.sleep(max(0.0, began + period_s - time.monotonic()))
+    return found
+
+
+def kill_one(accel: Accel, chance: random.Random, found: Killing) -> None:
+    """Kill a random worker and wait for its replacement; add to what was found."""
+    pids = accel.accepting_pids()
+    victim = chance.choice(pids)
+    os.kill(victim, signal.SIGSTOP)  # so that what it holds now is what dies with it
+    found.in_flight.update(client_ports(victim, accel.port))
+    os.kill(victim, signal.SIGKILL)
+    found.kills += 1
+    found.replaced_s.append(seconds_to_replace(accel, victim, len(pids)))
+
+
+def storm(accel: Accel, load: CheckedLoad, turns: int, seed: int = 1) -> Killing:
+    """Kill a worker, reload, or upgrade, at random; between an upgrade's two programs, kill and reload all the same."""
+    chance, found = random.Random(seed), Killing()
+    for _ in range(turns):
+        match chance.choice(["kill", "reload", "upgrade"]):
+            case "kill":
+                kill_one(accel, chance, found)
+            case "reload":
+                reload_often(accel, load, 1, 0)
+            case "upgrade":
+                old = in_charge(accel)
+                upgrade(accel)
+                kill_one(accel, chance, found)
+                retire(accel, old)
+        load.wait_more(50)
     return found
 
 
@@ -82,10 +107,20 @@ def is_replaced(accel: Accel, victim: int, count: int) -> bool:
 def reload_often(accel: Accel, load: CheckedLoad, times: int, answers_between: int) -> None:
     """HUP so many times, each when the one before has been obeyed and so many answers came."""
     for _ in range(times):
-        generation = accel.admin("GET", "/facts")["generation"]
-        accel.send(signal.SIGHUP)
-        accel.child.wait_for(f" reloaded generation={generation + 1}")
+        wanted = generation(accel) + 1
+        os.kill(in_charge(accel), signal.SIGHUP)
+        eventually("the reload", functools.partial(is_reloaded, accel, wanted))
         load.wait_more(answers_between)
+
+
+def generation(accel: Accel) -> int:
+    """Return how often the configuration was read."""
+    return int(accel.admin("GET", "/facts")["generation"])
+
+
+def is_reloaded(accel: Accel, wanted: int) -> bool:
+    """Whether it was read so often."""
+    return generation(accel) >= wanted
 
 
 def upgrade_often(accel: Accel, load: CheckedLoad, times: int, answers_between: int) -> None:
