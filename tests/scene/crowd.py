@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import uvloop
 from http_clients import HOST
@@ -82,20 +82,35 @@ async def _gathered(port: int, count: int, into: Answers) -> list[One]:
     return [one for _, one in made]
 
 
+async def _asked_by_plot(crowd: list[One], target: str, plot: Plot) -> None:
+    first = asyncio.ensure_future(_asked(crowd[:1], target))
+    await plot.led()
+    others = asyncio.ensure_future(_asked(crowd[1:], target))
+    await plot.strike()
+    await asyncio.gather(first, others)
+
+
 async def _asked(crowd: list[One], target: str) -> None:
     for one in crowd:
         one.ask(target)
     await asyncio.gather(*(one.done for one in crowd if one.done is not None))
 
 
-Meanwhile = Callable[[list[int]], Awaitable[None]]
-"""Called with the clients' ports once all have asked."""
+class Plot(Protocol):
+    """What happens while a crowd waits, behind the back of the first client, whose fetch the others wait for."""
+
+    def prepare(self, leader_port: int) -> None:
+        """All are connected, nobody has asked."""
+
+    async def led(self) -> None:
+        """Return when the first client's request, the only one yet, is at the origin."""
+
+    async def strike(self) -> None:
+        """Do it; all have asked."""
 
 
-def ask_at_once(
-    port: int, count: int, target: str, leader_first: bool = False, meanwhile: Meanwhile | None = None
-) -> Answers:
-    """Let so many clients, all connected and warm, ask for `target` at once; or the first one a moment before."""
+def ask_at_once(port: int, count: int, target: str, plot: Plot | None = None) -> Answers:
+    """Let so many clients, all connected and warm, ask for `target` at once; with a plot the first one before that."""
 
     async def run() -> Answers:
         warmed, answers = Answers(), Answers()
@@ -103,22 +118,15 @@ def ask_at_once(
         await _asked(crowd, "/warm")
         for one in crowd:
             one._into = answers
+        if plot is not None:
+            plot.prepare(crowd[0].port)
         answers.asked_mono = time.monotonic()
-        if leader_first:
-            crowd[0].ask(target)
-            await asyncio.sleep(LEAD_S)
-        later = asyncio.gather(_asked(crowd[leader_first:], target))
-        if meanwhile is not None:
-            await meanwhile([one.port for one in crowd])
-        await later
-        if leader_first and crowd[0].done is not None:
-            await crowd[0].done
+        if plot is None:
+            await _asked(crowd, target)
+        else:
+            await _asked_by_plot(crowd, target, plot)
         for one in crowd:
             one.transport.close()
         return answers
 
     return uvloop.run(run())
-
-
-LEAD_S = 0.05
-"""Long enough that the first client's request is at the origin."""
