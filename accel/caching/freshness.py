@@ -19,7 +19,7 @@ from accel.http.message import Fields, Response
 from accel.http.targeted import targeted_cache_control
 
 if TYPE_CHECKING:
-    from accel.caching.stored import Stored
+    from accel.caching.stored import Glimpse, Stored
 
 
 class LifetimeSource(Enum):
@@ -166,6 +166,6 @@ def _age_value(fields: Fields) -> int:
     return (delta_seconds(members[0]) or 0) if members else 0
 
 
-def current_age(stored: Stored, now: float) -> float:
+def current_age(stored: Stored | Glimpse, now: float) -> float:
     """Return how old a stored response is, in seconds (RFC 9111 §4.2.3)."""
     return stored.initial_age_s + max(0.0, now - stored.response_at)

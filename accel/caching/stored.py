@@ -155,8 +155,9 @@ class Glimpse:
         self.tags = _parted(meta[_STORED_HEAD.size : tags_end])
         self._meta, self._start = meta, tags_end + reason_length
 
+    @property
     def fields(self) -> Fields:
-        """Decode the fields."""
+        """The fields, decoded anew each time."""
         return Fields(_decode_lines(self._meta, self._start, self._count))
 
 

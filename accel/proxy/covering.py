@@ -12,7 +12,7 @@ from typing import Protocol
 
 from accel.caching.ban import Ban, Subject, parse
 from accel.caching.freshness import current_age
-from accel.caching.stored import Stored
+from accel.caching.stored import Glimpse, Stored
 from accel.caching.tags import ANY
 from accel.store.numbers import Cells, PendingBan
 
@@ -92,11 +92,11 @@ class StandingBan:
     """Wall seconds when it was published: `age` is meant as of then."""
     ban: Ban
 
-    def covers(self, primary: bytes, stored: Stored) -> bool:
-        """Whether the ban matches a stored response that is not newer."""
+    def covers(self, key: bytes, stored: Stored | Glimpse) -> bool:
+        """Whether the ban matches a stored response that is not newer; `key` begins with its primary key."""
         if stored.number >= self.number:
             return False
-        host, _, target = primary.partition(b"\0")
+        host, target, *_ = key.split(b"\0", 2)
         age_s = current_age(stored, self.at)
         return self.ban.matches(Subject(host, target, stored.status, age_s, lambda: stored.fields))
 

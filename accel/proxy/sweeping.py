@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accel.caching.ban import Subject
 from accel.caching.invalidation import What
 from accel.caching.stored import Glimpse, Incomplete, decode, glimpse
 from accel.caching.tags import ANY
@@ -73,21 +72,9 @@ class Sweep:
             return False
         found = {index for tag in seen.tags for index in self._by_tag.get(tag, ())}
         found.update(self._all)
-        if self._bans:
-            found.update(self._matching(key, seen))
+        found.update(index for index, ban in self._bans if ban.covers(key, seen))
         self._hit = {index for index in found if seen.number < self._jobs[index].number}
         return any(not self._jobs[index].is_soft for index in self._hit)
-
-    def _matching(self, key: bytes, seen: Glimpse) -> list[int]:
-        host, target, *_ = key.split(b"\0", 2)
-        arrived_at, initial_age_s = seen.response_at, seen.initial_age_s
-        return [
-            index
-            for index, one in self._bans
-            if one.ban.matches(
-                Subject(host, target, seen.status, initial_age_s + max(0.0, one.at - arrived_at), seen.fields)
-            )
-        ]
 
     def _is_dead_other(self, meta: bytes) -> bool:
         """Whether a variant list or a mark is to go: they have no tags, and nobody counts them.

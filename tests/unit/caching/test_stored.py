@@ -56,7 +56,7 @@ def test_a_glimpse_sees_what_invalidation_asks_for(stored: Stored) -> None:
     assert seen is not None
     assert (seen.number, seen.tags, seen.status) == (stored.number, stored.tags, stored.status)
     assert (seen.response_at, seen.initial_age_s) == (stored.response_at, stored.initial_age_s)
-    assert seen.fields() == stored.fields
+    assert seen.fields == stored.fields
 
 
 @given(VARIANTS | MARKS)
