@@ -46,6 +46,7 @@ class Sweep:
             for tag in (*job.names, ANY) if job.what is What.TAG else ():
                 self._by_tag[tag].append(index)
         self._all = [index for index, job in enumerate(jobs) if job.what is What.ALL]
+        self._all_dropped = max((jobs[index].number for index in self._all if not jobs[index].is_soft), default=0)
         bans = [(index, job.ban) for index, job in enumerate(jobs) if job.ban is not None]
         self._bans = list(zip([index for index, _ in bans], standing(tuple(ban for _, ban in bans)), strict=True))
         self._hit: set[int] = set()
@@ -81,6 +82,7 @@ class Sweep:
 
         What is still coming stays, for those who began to read it before; nobody else may (`proxy.joining`).
         """
+        if not self._all_dropped:
+            return False
         one = decode(meta)
-        newest = max((self._jobs[index].number for index in self._all if not self._jobs[index].is_soft), default=0)
-        return newest > 0 and one.number < newest and not isinstance(one, Incomplete)
+        return one.number < self._all_dropped and not isinstance(one, Incomplete)
