@@ -16,6 +16,7 @@ from accel.origin.fetch import Origin
 from accel.policy.verdict import Policy
 from accel.proxy.cache import Cache
 from accel.proxy.fill import Flights
+from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import CounterRow
@@ -109,6 +110,7 @@ class Service:
     invalidator: Invalidator
     coalescer: Coalescer | None
     """None where each worker has a store of its own."""
+    limiter: Limiter
     counters: CounterRow
     limits: Limits
     caching: CachingOptions

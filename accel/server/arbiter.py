@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from accel import __version__
 from accel.config import Config, LogOptions
 from accel.errors import AccelError, StartError
+from accel.proxy.limiter import LimitTable
 from accel.server import handover
 from accel.server.channel import (
     BackendFailed,
@@ -94,6 +95,7 @@ class Arbiter:
         self.arena: SharedArena | None = None
         """The shared store's memory; None for private stores."""
         self._flights: FlightArena | None = None
+        self._limits = LimitTable.made(self.since)
         self.health = PoolHealth(self.board)
         self._loop = asyncio.new_event_loop()
         self.crew = Crew(self, self.board, self._loop, config.server.worker_timeout_s)
@@ -234,6 +236,7 @@ class Arbiter:
             arena=self.arena,
             numbers=self.invalidations.numbers,
             flights=self._flights,
+            limits=self._limits,
             channel=channel,
         )
 

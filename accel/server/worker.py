@@ -29,6 +29,7 @@ from accel.policy.default import DefaultPolicy
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.fill import Flights
+from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Service
 from accel.proxy.sweeping import Job, Sweep
@@ -83,6 +84,8 @@ class Birth:
     numbers: Numbers
     flights: FlightArena | None
     """Where workers find each other's fetches; None for private stores."""
+    limits: LimitTable
+    """Where rate limits are counted."""
     channel: Channel
 
 
@@ -123,6 +126,7 @@ class Worker:
         self._log = _open_log(birth.config)
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
+        self._limiter = Limiter(birth.limits, self._config.server.workers, self._board.counters)
         self._origin = self._make_origin()
         service = self._make_service()
         self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
@@ -167,6 +171,7 @@ class Worker:
             refreshing=self._refreshing,
             invalidator=self._invalidator,
             coalescer=self._coalescer,
+            limiter=self._limiter,
             counters=self._board.counters,
             limits=config.limits,
             caching=config.caching,
@@ -230,6 +235,7 @@ class Worker:
             self._origin.close()
             self._origin = self._make_origin()
         resize_store(self._store, message.config)
+        self._limiter.configure(message.config.server.workers)
         if old.log != message.config.log:
             self._change_log()
         self._cache.variants_limit = message.config.limits.variants

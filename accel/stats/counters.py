@@ -28,6 +28,8 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("passes", "", "forwarded because the rules or the method said so"),
     Declared("synthetic", "", "answered by accel itself by rule: purges, redirects, deny"),
     Declared("errors", "", "answered by accel itself because something was wrong"),
+    Declared("limited", "", "requests beyond the rate of a limit rule"),
+    Declared("limit_spills", "", "requests whose rate one worker counted alone, for want of room in the shared table"),
     Declared("hits_stale", "", "hits that were stale: while revalidating, or because the origin failed"),
     Declared("hits_validated", "", "misses answered from the store after the origin's 304"),
     Declared("collapsed", "", "misses that joined another request's fetch"),

@@ -26,6 +26,7 @@ from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
 from accel.proxy.covering import key_names, tag_names
 from accel.proxy.fill import Flights
+from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
@@ -186,6 +187,7 @@ class Scene:
             refreshing=self.refreshing,
             invalidator=self.machine,
             coalescer=coalescer,
+            limiter=Limiter(LimitTable.made(NOW), 1, self.counters),
             counters=self.counters,
             limits=limits,
             caching=caching or CachingOptions(),

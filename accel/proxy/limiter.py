@@ -1,0 +1,217 @@
+"""Rate limits: how many requests of one client, of one cookie … are granted, counted over all workers.
+
+Owns the buckets and how they are counted; knows neither HTTP nor which rule asks. Invariant: of one bucket, in any
+span of t seconds, at most `burst` + t x `rate` requests are granted, whichever workers are asked.
+
+The algorithm is GCRA in its virtual scheduling form (ITU-T I.371, Annex A; ATM Forum TM 4.0 §4.4.2): a bucket is one
+time, at which it is empty again. A request that is granted moves that time on by 1/rate, from now or from where it
+was, whichever is later; it is granted if the time would then not lie further ahead than burst/rate. So a bucket whose
+time has passed is the same as none: nothing has to be dropped, filled up, or looked after.
+
+The table lies in memory that all workers map, made by the arbiter before its first fork:
+
+```
+ word     16 bits of the key's hash | 48 bits: when the bucket is empty again, us since the table was made (8.9 years)
+ set      8 words, one cache line; a key may lie in any word of the one set that its hash chooses
+ table    16,384 sets: 131,072 buckets, 1 MiB
+```
+
+Who writes. Whoever grants a request, by one compare-and-swap of one word; a request that is refused writes nothing. A
+failed swap means that another worker granted one: look again.
+
+Which word. The one of the set with the key's own tag; if there is none, the one with the least time, if that has
+passed, is taken over. Why the least and not the first that has passed: two workers that read the clock at different
+moments would see another one first, and a new key could begin two buckets at once. Times only grow. So let A take
+word a and B word b for the same key, neither seeing the other: A read b no later than B took it, therefore saw no more
+than B found there, and chose a because a was not more; B likewise. Both were equal, and of equals both take the first
+in an order that the key gives. They are the same word, and only one swap of it succeeds.
+
+The hash is Python's own, with the secret that CPython draws at start and every fork inherits, so nobody outside can
+aim at a set or at another's bucket. Two keys of a set limit each other if 16 bits of their hashes are equal too: one
+in 65,536 of those few that have asked in the last burst/rate seconds and lie in the same set.
+
+When all eight words of a set are in use, this worker counts the key alone, its share of rate and burst (`OwnBuckets`;
+the counter `limit_spills`); so do all workers, always, where the compiled part is missing.
+
+The clock is the wall's. When it is set back, a bucket's time lies further ahead than any grant could have put it: it
+is put back to a full bucket, so nobody waits longer than 1/rate for that. Words of others that were in use stay so
+until the clock has caught up, which costs room and nothing else.
+
+What a kill -9 leaves: a bucket that counts one request more, or one less, that nobody answered. Nothing to repair. An
+upgrade (USR2) begins with a table of its own: while two programs serve, each grants what the rule says.
+"""
+
+from __future__ import annotations
+
+import mmap
+from functools import lru_cache
+from math import ceil
+from typing import NamedTuple
+
+from cachetools import LRUCache
+
+from accel.policy.decision import LimitCheck
+from accel.stats.counters import CounterRow, index
+from accel.store.numbers import Words
+
+SETS, WAYS = 16_384, 8
+TABLE_BYTES = SETS * WAYS * 8
+OWN_BUCKETS = 65_536
+"""Those that one worker counts alone: the least lately asked for are forgotten, which grants them a new burst."""
+
+_TIME_BITS = 48
+_TIME = (1 << _TIME_BITS) - 1
+_HASH = (1 << 64) - 1
+_SKEW_US = 1_000_000
+"""A worker may be held up so long between reading the clock and counting, and nobody takes it for a clock set back."""
+_LIMITED, _SPILLS = index("limited"), index("limit_spills")
+
+_WALKS = tuple(tuple((first + step) % WAYS for step in range(WAYS)) for first in range(WAYS))
+"""The order in which a key looks at its set, by the word where it begins."""
+
+
+class Pace(NamedTuple):
+    """A rate in whole microseconds."""
+
+    interval_us: int
+    """Between two requests; rounded up, so that no more than the rate is granted."""
+    depth_us: int
+    """How far ahead a bucket's time may lie: `burst` intervals."""
+
+
+class LimitTable(NamedTuple):
+    """The buckets of all workers; made by the arbiter before the first fork."""
+
+    words: Words | None
+    """TABLE_BYTES of them, zero at first; None where the compiled part is missing."""
+    zero_at: float
+    """Wall time from which buckets' times count, in s."""
+
+    @classmethod
+    def made(cls, now: float) -> LimitTable:
+        """Return a table that all processes share that are forked from this one."""
+        try:
+            from accel.store._numbers import SharedWords
+        except ImportError:
+            return cls(None, now)
+        return cls(SharedWords(mmap.mmap(-1, TABLE_BYTES)), now)
+
+
+class OwnBuckets:
+    """Buckets that one worker counts, with its share of each rate."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        """Among how many a rate is divided."""
+        self._due: LRUCache[tuple[str, bytes], int] = LRUCache(OWN_BUCKETS)
+
+    def admits(self, check: LimitCheck, now_us: int) -> bool:
+        """Count a request; whether it is granted."""
+        pace, key = _pace(check.rate, check.burst, self.workers), (check.name, check.value)
+        due_us, is_granted = _scheduled(self._due.get(key, 0), now_us, pace)
+        self._due[key] = due_us
+        return is_granted
+
+    def wait_us(self, check: LimitCheck, now_us: int) -> int:
+        """Return how long from now until a request would be granted."""
+        due_us = self._due.get((check.name, check.value), 0)
+        return _wait_us(due_us, now_us, _pace(check.rate, check.burst, self.workers))
+
+
+class Limiter:
+    """One worker's hands on the buckets."""
+
+    def __init__(self, table: LimitTable, workers: int, counters: CounterRow) -> None:
+        """`workers`: how many divide among them what is not counted in the table."""
+        self._words = table.words
+        self._zero_at = table.zero_at
+        self._own = OwnBuckets(workers)
+        self._counters = counters
+
+    def configure(self, workers: int) -> None:
+        """Follow the number of workers."""
+        self._own.workers = workers
+
+    def admits(self, check: LimitCheck, now: float) -> bool:
+        """Count a request that arrived at `now`, wall time in s; whether it keeps to the rate."""
+        now_us = self._moment(now)
+        is_granted = self._count(check, now_us)
+        if not is_granted:
+            self._counters[_LIMITED] += 1
+        return is_granted
+
+    def retry_after_s(self, check: LimitCheck, now: float) -> int:
+        """Return after how many whole seconds a request would be granted, 1 at least: for a Retry-After field."""
+        now_us, hashed = self._moment(now), _hashed(check)
+        place, word = self._find(hashed, now_us)
+        if place < 0:
+            wait_us = self._own.wait_us(check, now_us)
+        else:
+            wait_us = _wait_us(_due_of(word, hashed), now_us, _pace(check.rate, check.burst, 1))
+        return max(1, ceil(wait_us / 1e6))
+
+    def _count(self, check: LimitCheck, now_us: int) -> bool:
+        hashed, pace = _hashed(check), _pace(check.rate, check.burst, 1)
+        while True:
+            place, word = self._find(hashed, now_us)
+            if place < 0 or self._words is None:
+                self._counters[_SPILLS] += 1
+                return self._own.admits(check, now_us)
+            due_us = _due_of(word, hashed)
+            next_us, is_granted = _scheduled(due_us, now_us, pace)
+            if next_us == due_us or self._words.swap_if(place, word, _tag(hashed) << _TIME_BITS | next_us):
+                return is_granted
+
+    def _find(self, hashed: int, now_us: int) -> tuple[int, int]:
+        """Return place and word of a key's bucket, or of the one that it may take over; place -1 if there is none."""
+        if self._words is None:
+            return -1, 0
+        load = self._words.load
+        tag, first = _tag(hashed), hashed % SETS * WAYS
+        least_us, found = now_us + 1, (-1, 0)
+        for way in _WALKS[hashed // SETS % WAYS]:
+            word = load(first + way)
+            if word >> _TIME_BITS == tag:
+                return first + way, word
+            if word & _TIME < least_us:
+                least_us, found = word & _TIME, (first + way, word)
+        return found
+
+    def _moment(self, now: float) -> int:
+        """Return a time as the words count it, rounded, and from 1 on: 0 is a word that nobody has used."""
+        return max(1, int((now - self._zero_at) * 1e6 + 1.5))
+
+
+def _hashed(check: LimitCheck) -> int:
+    return hash((check.name, check.value)) & _HASH
+
+
+def _tag(hashed: int) -> int:
+    """Return what stands for a key in its word; never that of a word that nobody has used."""
+    return hashed >> _TIME_BITS or 1
+
+
+def _due_of(word: int, hashed: int) -> int:
+    """Return when a key's bucket is empty again; 0 if the word is another's whose time has passed."""
+    return word & _TIME if word >> _TIME_BITS == _tag(hashed) else 0
+
+
+@lru_cache(maxsize=1024)
+def _pace(rate: float, burst: int, workers: int) -> Pace:
+    """Return one worker's share of a rate; a burst of at least 1, else nothing would ever be granted."""
+    interval_us = max(1, ceil(1e6 * workers / rate))
+    return Pace(interval_us, interval_us * max(1, ceil(burst / workers)))
+
+
+def _scheduled(due_us: int, now_us: int, pace: Pace) -> tuple[int, bool]:
+    """Return a bucket's time after a request, and whether the request is granted (GCRA)."""
+    if due_us > now_us + pace.depth_us + _SKEW_US:
+        return min(_TIME, now_us + pace.depth_us), False  # the clock was set back, or the rule changed: a full bucket
+    next_us = max(due_us, now_us) + pace.interval_us
+    if next_us > now_us + pace.depth_us:
+        return due_us, False
+    return min(_TIME, next_us), True
+
+
+def _wait_us(due_us: int, now_us: int, pace: Pace) -> int:
+    return max(0, due_us + pace.interval_us - pace.depth_us - now_us)
