@@ -225,6 +225,21 @@ async def test_a_purge_takes_nothing_from_those_who_began(machine: Machine) -> N
     assert (await machine.leading.get("/big")).body == b"new"
 
 
+@pytest.mark.parametrize("how", [{"surrogate_key": "news"}, {"purge": "all"}])
+async def test_what_was_purged_in_another_way_is_not_joined_either(machine: Machine, how: dict[str, str]) -> None:
+    reply = await machine.begin(machine.leading.client(), surrogate_key="news")
+    (before,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    await machine.leading.get("/any", "PURGE", **how)
+    (after,) = follow(machine.following)
+    (await machine.following.call(1)).answer(b"new", cache_control="max-age=60")
+    await machine.send(reply, SIZE // 2, SIZE)
+    reply.end()
+    await machine.settle()
+    assert (before.answers[0].body, after.answers[0].body) == (BODY, b"new")
+    assert machine.following.count("joined_cut") == 0
+
+
 async def test_another_variant_is_not_waited_for(machine: Machine) -> None:
     leader = machine.leading.client()
     leader.ask("/big", accept_language="de")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel.caching.freshness import LifetimeSource, Terms
-from accel.caching.stored import PassMark, Stored, VariantList, decode, encode, glimpse
+from accel.caching.stored import Incomplete, PassMark, Stored, VariantList, decode, encode, glimpse
 from accel.caching.tags import ANY
 from accel.http.message import Fields
 
@@ -42,10 +42,11 @@ STORED = st.builds(
 )
 VARIANTS = st.builds(VariantList, st.lists(NAMES, max_size=5).map(tuple), NUMBERS, NUMBERS)
 MARKS = st.builds(PassMark, TIMES, NUMBERS)
+INCOMPLETE = st.builds(Incomplete, st.binary(max_size=40), NUMBERS, STORED)
 
 
-@given(STORED | VARIANTS | MARKS)
-def test_meta_round_trips(meta: Stored | VariantList | PassMark) -> None:
+@given(STORED | VARIANTS | MARKS | INCOMPLETE)
+def test_meta_round_trips(meta: Stored | VariantList | PassMark | Incomplete) -> None:
     assert decode(encode(meta)) == meta
 
 
@@ -59,8 +60,8 @@ def test_a_glimpse_sees_what_invalidation_asks_for(stored: Stored) -> None:
     assert seen.fields == stored.fields
 
 
-@given(VARIANTS | MARKS)
-def test_a_glimpse_sees_stored_responses_alone(meta: VariantList | PassMark) -> None:
+@given(VARIANTS | MARKS | INCOMPLETE)
+def test_a_glimpse_sees_stored_responses_alone(meta: VariantList | PassMark | Incomplete) -> None:
     assert glimpse(encode(meta)) is None
 
 

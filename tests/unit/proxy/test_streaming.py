@@ -9,6 +9,7 @@ import pytest
 from accel.errors import ClientGone, RequestError, ResponseTruncated
 from accel.http.message import CHUNKED
 from accel.proxy.streaming import BodyReader, RequestBody, SharedBody
+from accel.store.private import PrivateStore
 
 WINDOW = 10
 
@@ -186,3 +187,30 @@ class TestSharedBody:
         body.append(b"y")
         assert await reader.read() == b"y"
         assert not body._chunks
+
+    async def test_what_the_store_has_taken_is_read_from_there_and_not_held(self) -> None:
+        body, store = SharedBody(WINDOW), PrivateStore(1 << 20)
+        early = body.reader()
+        for piece in (b"abc", b"def", b"ghi"):
+            body.append(piece)
+        assert await early.read() == b"abc"
+        kept = store.put(b"k", b"", b"abcde")
+        assert kept is not None
+        body.keep(kept)
+        assert body._chunks == [b"def", b"ghi"]
+        body.end()
+        late = await read_all(body.reader())
+        assert (await read_all(early), late) == (b"defghi", b"abcdefghi")
+
+    async def test_a_body_that_another_writes_grows_as_the_store_does(self) -> None:
+        body, store = SharedBody(WINDOW), PrivateStore(1 << 20)
+        reading = asyncio.ensure_future(read_all(body.reader()))
+        for so_far in (b"", b"abc", b"abcdef"):
+            record = store.put(b"k", b"", so_far)
+            assert record is not None
+            body.keep(record)
+            await turn()
+        body.end()
+        assert await reading == b"abcdef"
+        body.stop_retaining()
+        assert body._record is None

@@ -8,7 +8,7 @@ import pytest
 
 from accel.caching.freshness import LifetimeSource, Terms
 from accel.caching.invalidation import What
-from accel.caching.stored import PassMark, Stored, VariantList, encode
+from accel.caching.stored import Incomplete, PassMark, Stored, VariantList, decode, encode
 from accel.caching.tags import ANY
 from accel.http.message import Fields
 from accel.proxy.sweeping import Job, Sweep
@@ -116,3 +116,15 @@ def test_a_slot_that_changes_under_the_judge_is_judged_anew_and_counted_once() -
 
     assert (len(judged), sweep.counts, store.get(b"a\0/")) == (2, [1], None)
     assert arena.check().faults == ()
+
+
+def test_what_is_still_coming_stays_for_those_who_read_it(place: tuple[PrivateStore | SharedStore, Swept]) -> None:
+    store, swept = place
+    coming = decode(page(1, b"news"))
+    assert isinstance(coming, Stored)
+    store.put(b"\1name", encode(Incomplete(b"a\0/tagged", 9, coming)))
+    sweep = Sweep([Job(What.TAG, 5, (b"news",)), Job(What.ALL, 6)])
+
+    swept(sweep)
+
+    assert (store.get(b"\1name") is not None, sweep.counts) == (True, [0, 0])
