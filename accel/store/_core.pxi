@@ -91,6 +91,7 @@ cdef class Core(Space):
             made = NULL
             if old.record.number == record.record.number:
                 made = self.write_with_meta(old.record, meta, &made_at)
+                reached(STEP_CHOSEN)
             is_done = made != NULL and SWAP(old.slot, old.value, slot_of(made.hash, made_at))
             if is_done and made.shape == SHAPE_PARENT:
                 reached(STEP_SWAPPED)

@@ -105,6 +105,7 @@ cdef class SharedRecord:
             raise MemoryError
         for number in range(self.record.pieces):
             self.pieces[number].reference = LOAD(&references(self.record)[number])
+            reached(STEP_REFERRED)
             self.store.pin(self.pieces[number].reference)
         self.piece_count = self.record.pieces
         FENCE()

@@ -8,7 +8,7 @@ cdef extern from "_layout.h":
     int KIND_PROBATION, KIND_MAIN
     int SHAPE_WHOLE, SHAPE_PARENT, SHAPE_PIECE
     int STEP_LOOKED, STEP_PINNED, STEP_PIECES_PINNED, STEP_WRITTEN, STEP_COUNTED, STEP_CHOSEN, STEP_PUBLISHED
-    int STEP_OPENED, STEP_CLAIMED, STEP_COPIED, STEP_SWAPPED, STEP_EMPTIED, STEP_UNPOINTED
+    int STEP_OPENED, STEP_CLAIMED, STEP_COPIED, STEP_SWAPPED, STEP_EMPTIED, STEP_UNPOINTED, STEP_REFERRED
     unsigned int LAYOUT_FINGERPRINT
     ctypedef struct accel_header:
         uint64_t size, row_count, segment_count, segment_bytes, bucket_count, ghost_count

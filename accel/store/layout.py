@@ -188,6 +188,7 @@ class Step(IntEnum):
     SWAPPED = 11  # the slot points to the copy, its references not compared with the old ones
     EMPTIED = 12  # nothing points into the claimed segment any more
     UNPOINTED = 13  # it is in LIMBO, its pins not looked at
+    REFERRED = 14  # a reference is loaded, what it leads to not pinned yet
 
 
 SIDES = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel.errors import ConfigError
@@ -21,6 +21,7 @@ def test_a_structure_fills_its_words_without_gaps() -> None:
     assert sizes == {"header": 29 * 8, "row": 64, "segment": 32, "record": 64}
 
 
+@settings(deadline=None)
 @given(memory=st.integers(16 * MIB, 1 << 40), rows=st.integers(1, 128))
 def test_a_map_lies_within_its_memory_table_behind_table(memory: int, rows: int) -> None:
     plan = layout.plan(memory, rows)
@@ -48,6 +49,7 @@ def test_tables_begin_on_a_cache_line(offset: str) -> None:
     assert getattr(layout.plan(256 * MIB, 128), offset) % layout.LINE_BYTES == 0
 
 
+@settings(deadline=None)
 @given(memory=st.integers(64 * MIB, 64 << 30))
 def test_nearly_all_memory_is_for_records(memory: int) -> None:
     plan = layout.plan(memory, 8)
