@@ -22,7 +22,8 @@ HALF = len(BODY) // 2
 SEEN = HALF - MIB
 """What a follower must have got when the origin has sent half: all but the last pieces."""
 FLAT_BYTES = 6 * MIB
-BIG = ("--memory", "384m")
+BIG = ("--memory", "384m", "--coalesce-wait", "none")
+"""Nobody gives up waiting for a head that is late because the machine is busy: fetches are counted here."""
 
 
 def parted(accel: Accel, clients: list[Client]) -> tuple[Client, int, list[Client]]:
