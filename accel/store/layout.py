@@ -115,9 +115,8 @@ there may bring back what was purged, as in any memory.
 Every place between two writes that matters has a name in `Step`, and a watcher may be called there: the tests let
 other workers act at each of them, and kill the process at each of them (tests/unit/store/test_shared_steps.py).
 
-Sizes. A slot for each 512 bytes, a ghost for each two slots, two numbers for each 4 KiB: 2.5 % of the map.
-Segments of a 256th of the map, 256 KiB to 1 MiB, so that walking one stays well under 2 ms; larger only where 65,536 of
-them would not do.
+Sizes. A slot for each 512 bytes, a ghost for each two slots, two numbers for each 4 KiB: 2.5 % of the map. Segments of
+a 256th of it, 256 KiB to 1 MiB, larger only where 65,536 would not do: a put that walks two took 1.3 ms of CPU at most.
 
 Sources: Segcache (NSDI 21: segments, one eviction for many objects), S3-FIFO (SOSP 23: probation, ghosts, reinsertion),
 hazard pointers (Michael 2004), SipHash (Aumasson, Bernstein 2012), Pelikan's and memcached's notes on slab pinning.
