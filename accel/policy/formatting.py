@@ -1,16 +1,18 @@
 """The canonical form of a policy file: one space between words, two for each block, comments kept where they are.
 
 Works on tokens of its own, not on the grammar's tree, so that nothing is lost. Lines stay lines: where a statement ends
-is the writer's choice, how it is set is not. Invariants, for a text that parses: what comes out means what went in, and
-formatting it again changes nothing.
+is the writer's choice, how it is set is not. Of neighbours that are alike the middle stands in one column: the braces
+of rules in one line, the values of a pool, what a test expects. Invariants, for a text that parses: what comes out
+means what went in, and formatting it again changes nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from itertools import takewhile
+from itertools import groupby, takewhile
 
 _TOKEN = re.compile(
     r'(?P<comment>#[^\n]*)|(?P<end>\r?\n)|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<mark>->|[=!<>]=|[<>=+,;{}()])'
@@ -24,6 +26,20 @@ _GOES_ON = (_MARKS - {"{"}) | _COMPARISONS | {"and", "or", "not", "+"}
 """Behind these a statement goes on in the next line."""
 _OF_VALUES = frozenset({"acl", "list", "split"})
 """What these have in braces are values and no statements."""
+
+
+_WIDEST = 60
+"""A column does not lie farther right: longer lines stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line, and where it may be parted so that its second half stands in a column with its neighbours'."""
+
+    left: str
+    right: str = ""
+    column: str = ""
+    """Lines in a row with the same one are set alike; empty: this one is not."""
 
 
 class _Bracket(Enum):
@@ -58,7 +74,7 @@ class _Writer:
     """Writes line by line, and knows which brackets are open."""
 
     def __init__(self) -> None:
-        self._out: list[str] = []
+        self._out: list[_Line] = []
         self._open: list[_Bracket] = []
         self._item = ""
         """The word that the part of the file began with."""
@@ -70,19 +86,24 @@ class _Writer:
 
     def text(self) -> str:
         """Return all that was written."""
-        return "\n".join(self._out) + "\n"
+        groups = groupby(self._out, lambda line: line.column)
+        return "".join(f"{line}\n" for column, lines in groups for line in _aligned(column, list(lines)))
 
     def line(self, tokens: Sequence[str]) -> None:
         """Write one line; of several empty ones one stays, and none at a block's ends."""
         closing = sum(token != ";" for token in takewhile(("}", ")", ";").__contains__, tokens))
-        depth = max(0, len(self._open) - closing) + self._hang(tokens)
-        written = self._joined(tokens)
-        if not written:
+        hang, opened = self._hang(tokens), len(self._open)
+        indent = _INDENT * (max(0, opened - closing) + hang)
+        parts = self._joined(tokens)
+        if not parts:
             self._is_gap_due = self._is_gap_due or not tokens
             return
         if self._is_gap_due and self._out and not self._is_block_new and not closing:
-            self._out.append("")
-        self._out.append(_INDENT * depth + written)
+            self._out.append(_Line(""))
+        is_whole = not hang and opened == len(self._open) and self._last not in _GOES_ON
+        column, at = self._column([part.strip() for part in parts]) if is_whole else ("", 0)
+        left, right = "".join(parts[:at]), "".join(parts[at:])
+        self._out.append(_Line(indent + left, right, f"{column} {indent}") if column else _Line(indent + right))
         self._is_gap_due = False
         self._is_block_new = tokens[-1] in ("{", "(")
 
@@ -91,7 +112,23 @@ class _Writer:
         is_new = not tokens or tokens[0].startswith("#") or self._bracket in (_Bracket.VALUES, _Bracket.OPERAND)
         return 0 if is_new else int(self._last in _GOES_ON)
 
-    def _joined(self, tokens: Sequence[str]) -> str:
+    def _column(self, parts: Sequence[str]) -> tuple[str, int]:
+        """Return what kind of column a whole line has and which part begins it; none: an empty text."""
+        if parts[0] == "when" and parts[-1] != "{":
+            return "rule", next((at for at, part in enumerate(parts) if self._is_body(parts, at)), 0)
+        if parts[0] == "def":
+            return "definition", parts.index("=")
+        if self._open and self._item == "pool" and len(parts) > 1:
+            return "setting", 1
+        if self._open and self._item == "test" and parts[0] != "origin" and "->" in parts:
+            return "expectation", parts.index("->")
+        return "", 0
+
+    def _is_body(self, parts: Sequence[str], at: int) -> bool:
+        return parts[at] == "{" and parts[at - 1] not in _COMPARISONS
+
+    def _joined(self, tokens: Sequence[str]) -> list[str]:
+        """Return the line's tokens, each with the space before it."""
         parts: list[str] = []
         for index, token in enumerate(tokens):
             if token == ";" and self._is_idle(parts, tokens[index + 1 :]):
@@ -100,7 +137,7 @@ class _Writer:
             self._take(token)
         if not self._open and self._last not in _GOES_ON:
             self._item = ""
-        return "".join(parts)
+        return parts
 
     def _is_idle(self, before: Sequence[str], after: Sequence[str]) -> bool:
         """Whether a `;` ends nothing that the line's end or a bracket does not end."""
@@ -137,3 +174,11 @@ class _Writer:
         elif token in ("}", ")") and self._open:
             self._open.pop()
         self._last = token
+
+
+def _aligned(column: str, lines: Sequence[_Line]) -> Iterator[str]:
+    """Yield neighbouring lines as texts, their second halves in one column."""
+    widths = [len(line.left) for line in lines if len(line.left) <= _WIDEST]
+    width = max(widths, default=0) if column else 0
+    for line in lines:
+        yield line.left + " " * max(0, width - len(line.left)) + line.right

@@ -49,6 +49,20 @@ TEXTS = [path.read_text("utf-8") for path in (*(HERE / "examples").glob("*.polic
             'policy 1\ntest "t" { get   "/"  ->hit,status   200 }',
             'policy 1\ntest "t" { get "/" -> hit, status 200 }\n',
         ),
+        (
+            'policy 1\nrequest {\nwhen a { seal }\nwhen path in {"/b"} and c { lookup }\n\nwhen d { seal }\n'
+            "when e {\nseal }\n}",
+            'policy 1\nrequest {\n  when a                    { seal }\n  when path in {"/b"} and c { lookup }\n\n'
+            "  when d { seal }\n  when e {\n    seal }\n}\n",
+        ),
+        (
+            'policy 1\npool a {\nservers 10.0.0.1:80\nhost "a"  # b\n}\ndef a = b\ndef long = c',
+            'policy 1\npool a {\n  servers 10.0.0.1:80\n  host    "a"  # b\n}\ndef a    = b\ndef long = c\n',
+        ),
+        (
+            'policy 1\ntest "t" {\norigin GET "/" -> 200\nget "/" -> hit\nget "/a" -> hit\n}',
+            'policy 1\ntest "t" {\n  origin GET "/" -> 200\n  get "/"  -> hit\n  get "/a" -> hit\n}\n',
+        ),
         ("policy 1\r\nrequest {\r\nkey +header.a}", "policy 1\nrequest {\n  key + header.a }\n"),
     ],
 )
