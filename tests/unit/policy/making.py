@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from broken_files import missing, preset
 
@@ -14,11 +15,13 @@ from accel.policy.checked import Checked
 from accel.policy.compile import CompiledPolicy, compiled
 from accel.policy.decision import RequestDecision, ResponseDecision
 from accel.policy.parser import parse
+from accel.policy.vocabulary import Phase
 
 NOW = 1_700_000_000.0
 CACHING = CachingOptions()
 
 
+@lru_cache(maxsize=16)
 def checked(text: str) -> Checked:
     """Return a policy of this text, checked."""
     return check(parse(f"policy 1\n{text}\n", "x.policy"), preset, missing)
@@ -54,3 +57,10 @@ def answered(statements: str, status: int = 200, head: str = "", **fields: str) 
     response = Response(status, b"", Fields(lines), body_length=10)
     request = get()
     return policy.response(decide(policy, request), request, response, terms(response, CACHING, NOW), NOW)
+
+
+def unjudged(head: str, request: str = "", response: str = "") -> Checked:
+    """Return a policy whose statements nobody judged: what follows must hold for any that can be written."""
+    parsed = parse(f"policy 1\nrequest {{\n{request}\n}}\nresponse {{\n{response}\n}}\n", "x.policy")
+    bodies = {Phase(phase.word): phase.body for phase in parsed.phases}
+    return replace(checked(head), phases={phase: bodies.get(phase, ()) for phase in Phase})
