@@ -132,6 +132,7 @@ def main(ctx: click.Context, name: str, admin: Address | None) -> None:
 
 
 main.add_command(ctl_policy.check)
+main.add_command(ctl_policy.test)
 main.add_command(ctl_policy.fmt)
 
 

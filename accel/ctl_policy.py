@@ -1,4 +1,4 @@
-"""`accelctl check` and `accelctl fmt`: policy files judged and set on the spot; they ask no running accel.
+"""`accelctl check`, `test` and `fmt`: policy files judged, tested and set on the spot; they ask no running accel.
 
 Owns the commands and what they print. Exit codes: 0 all is well, 1 something is to be mended, 2 wrong usage.
 """
@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accel.policy.checked import Checked
     from accel.policy.loader import Loaded
+    from accel.policy.testing import TestOutcome
+
+    _Outcomes = Sequence[tuple[Checked, Sequence[TestOutcome]]]
 
 PATH = click.Path(exists=True, path_type=Path)
 
@@ -45,6 +51,32 @@ def check(path: Path, reads: bool, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("path", metavar="FILE|DIR", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def test(path: Path, as_json: bool) -> None:
+    """Run the tests in a policy file, or in a directory of them: no socket, no waiting.
+
+    A test that fails shows what was expected, what came, and the rule that decided. Exit with 0 if all hold, with 1
+    if one does not or a file will not do.
+    """
+    from accel.policy.compile import compiled
+    from accel.policy.testing import run_tests
+    from accel.server.policies import load_path
+
+    try:
+        loaded = load_path(path)
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    outcomes = [(policy, run_tests(compiled(policy))) for policy in loaded.policies]
+    if as_json:
+        click.echo(json.dumps(_test_facts(loaded, outcomes), indent=1))
+    else:
+        _show_tests(loaded, outcomes)
+    are_passed = all(outcome.is_passed for _, each in outcomes for outcome in each)
+    sys.exit(0 if are_passed and not loaded.refused else 1)
+
+
+@click.command()
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
 def fmt(paths: tuple[str, ...], only_check: bool) -> None:
@@ -69,6 +101,33 @@ def _show(loaded: Loaded, reads: bool) -> None:
         count = sum(len(error.problems) for error in loaded.refused.values())
         files = len(loaded.refused)
         click.echo(f"{count} problem{'s' * (count > 1)} in {files} file{'s' * (files > 1)}", err=True)
+
+
+def _show_tests(loaded: Loaded, outcomes: _Outcomes) -> None:
+    from accel.policy.testing import shown
+
+    for error in loaded.refused.values():
+        click.echo(f"{error}\n", err=True)
+    for policy, each in outcomes:
+        failed = [outcome for outcome in each if not outcome.is_passed]
+        for outcome in failed:
+            click.echo(shown(outcome, policy.lines))
+        click.echo(f"{policy.file}: {len(each)} test{'s' * (len(each) != 1)}, {len(failed)} failed")
+
+
+def _test_facts(loaded: Loaded, outcomes: _Outcomes) -> dict[str, object]:
+    tests = [
+        {
+            "file": policy.file,
+            "line": outcome.place.line,
+            "test": outcome.name,
+            "passed": outcome.is_passed,
+            "mismatches": [mismatch.facts() for mismatch in outcome.mismatches],
+        }
+        for policy, each in outcomes
+        for outcome in each
+    ]
+    return {"tests": tests, "refused": sorted(loaded.refused)}
 
 
 def _facts(loaded: Loaded) -> dict[str, object]:

@@ -15,7 +15,7 @@ class Sites:
     """Several compiled files."""
 
     def __init__(self, policies: Sequence[CompiledPolicy], otherwise: CompiledPolicy) -> None:
-        """`otherwise` governs what no file does; of two files that name one host the first has it (`clashes`)."""
+        """`otherwise` governs what no file does; of two files that name one host the first has it."""
         self._hosts: dict[bytes, CompiledPolicy] = {}
         self._below: dict[bytes, CompiledPolicy] = {}
         """By what a wildcard host ends with, from its dot on."""
@@ -47,15 +47,6 @@ class Sites:
                 return found
             dot = name.find(b".", dot + 1)
         return self._otherwise
-
-
-def clashes(policies: Sequence[CompiledPolicy]) -> dict[str, tuple[str, ...]]:
-    """Return the hosts that several files name, each with those files; "" for files that all name none."""
-    files: dict[str, list[str]] = {}
-    for policy in policies:
-        for host in policy.checked.hosts or ("",):
-            files.setdefault(host, []).append(policy.checked.file)
-    return {host: tuple(named) for host, named in files.items() if len(named) > 1}
 
 
 def _without_port(host: bytes) -> bytes:

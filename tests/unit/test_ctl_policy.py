@@ -1,4 +1,4 @@
-"""`accelctl check` and `accelctl fmt`, as a user types them."""
+"""`accelctl check`, `test` and `fmt`, as a user types them."""
 
 from __future__ import annotations
 
@@ -126,3 +126,41 @@ def test_commands_that_ask_a_running_accel_do_not_wait_for_the_language() -> Non
     code = "import accel.ctl, sys; print('lark' in sys.modules, 're2' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False\n"
+
+
+TESTED = 'policy 1\nrequest {\n  when path == "/a" { deny }\n}\ntest "t" {\n  get "/a" -> %s\n}\n'
+
+
+def test_tests_that_hold_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.policy").write_text(TESTED % "synthetic")
+
+    result = accelctl("test", str(tmp_path))
+
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/a.policy: 1 test, 0 failed\n")
+
+
+def test_a_test_that_fails_shows_expected_got_and_the_rule(tmp_path: Path) -> None:
+    path = tmp_path / "a.policy"
+    path.write_text(TESTED % "hit")
+
+    result = accelctl("test", str(path))
+
+    assert result.exit_code == 1
+    assert "expected  hit" in result.stdout
+    assert "got       synthetic" in result.stdout
+    assert f'decided by {path}:3: when path == "/a" {{ deny }}' in result.stdout
+    assert result.stdout.endswith("1 test, 1 failed\n")
+
+
+def test_programs_get_outcomes_as_json_and_files_that_will_not_do_count(tmp_path: Path) -> None:
+    (tmp_path / "a.policy").write_text(TESTED % "hit")
+    (tmp_path / "b.policy").write_text(BAD)
+
+    result = accelctl("test", "--json", str(tmp_path))
+
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["refused"] == [f"{tmp_path}/b.policy"]
+    (test,) = found["tests"]
+    assert (test["test"], test["passed"], test["line"]) == ("t", False, 5)
+    assert test["mismatches"][0]["rule"] == f"{tmp_path}/a.policy:3"

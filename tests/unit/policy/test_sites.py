@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from making import made
 
-from accel.policy.sites import Sites, clashes
+from accel.policy.sites import Sites
 
 BLOG = made("site blog.example, www.blog.example")
 WIDE = made("site *.example")
@@ -37,9 +37,3 @@ def test_where_no_file_governs_the_built_in_rules_do() -> None:
     assert Sites([BLOG], BUILT_IN).of(b"other") is BUILT_IN
     assert Sites([], BUILT_IN).of(b"other") is BUILT_IN
 
-
-def test_hosts_that_two_files_name_are_told() -> None:
-    assert clashes([BLOG, made("site blog.example"), REST, made("")]) == {
-        "blog.example": ("x.policy", "x.policy"),
-        "": ("x.policy", "x.policy"),
-    }
