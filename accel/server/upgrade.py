@@ -140,13 +140,13 @@ class Upgrade:
 
     def begin(self, now: float, timeout_s: float) -> str | None:
         """Start a successor, which must be ready within `timeout_s`; return why not. `now` is monotonic."""
-        why = self._refusal()
-        if why is None:
-            why = self._start()
-            self.failure = why or ""
-        if why is not None:
+        if why := self._refusal():
             note("upgrade-refused", why=why)
             return why
+        self.failure = self._start()
+        if self.failure:
+            note("upgrade-failed", why=self.failure)
+            return self.failure
         self._give_up_mono = now + timeout_s
         note("upgrade-started", pid=self.other_pid)
         return None
@@ -157,34 +157,38 @@ class Upgrade:
         why = _WHY_NOT.get(self.phase)
         return None if why is None else why.format(pid=self.other_pid)
 
-    def _start(self) -> str | None:
+    def _start(self) -> str:
+        """Start a successor; return why there is none, empty if there is one."""
         assert self._command is not None
-        ours, theirs = socket.socketpair()
-        read, write = _pipe()
+        try:
+            with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+                talk, talk_end = socket.socketpair()
+                ours.callback(talk.close)
+                theirs.callback(talk_end.close)
+                read, write = _pipe()
+                ours.callback(os.close, read)
+                theirs.callback(os.close, write)
+                self._child = _started(self._command, self._handover(talk_end.fileno(), (read, write)))
+                ours.pop_all()
+        except OSError as error:
+            return f"{self._command.arguments[0]} cannot be started: {error.strerror}"
+        talk.setblocking(False)
+        self._talk, self._others_lifeline = talk, read
+        self.phase, self.other_pid = Phase.STARTING, self._child.pid
+        return ""
+
+    def _handover(self, talk_fd: int, lifeline: tuple[int, int]) -> Handover:
         had = self._program.belongings()
-        handover = Handover(
+        return Handover(
             pid=os.getpid(),
-            talk_fd=theirs.fileno(),
-            lifeline=(read, write),
+            talk_fd=talk_fd,
+            lifeline=lifeline,
             others_lifeline=self._lifeline[0],
             sockets=had.sockets,
             admin=had.admin,
             arena=had.arena,
             backends=had.backends,
         )
-        try:
-            self._child = _started(self._command, handover)
-        except OSError as error:
-            ours.close()
-            os.close(read)
-            return f"{self._command.arguments[0]} cannot be started: {error.strerror}"
-        finally:
-            theirs.close()
-            os.close(write)
-        ours.setblocking(False)
-        self._talk, self._others_lifeline = ours, read
-        self.phase, self.other_pid = Phase.STARTING, self._child.pid
-        return None
 
     def abandon(self) -> None:
         """This program stops: a successor that is not ready stops with it."""

@@ -11,8 +11,25 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from accel_process import Accel
+from accel_process import Accel, StartAccel
 from children import SOON_S, eventually, is_alive
+from fault_origin import FaultOrigin, gated, reply
+
+NEVER_STORED = "Cache-Control: no-store"
+
+
+def with_pages(fault: FaultOrigin) -> FaultOrigin:
+    """Give an origin a page that may be stored, one that may not, and one that waits for its gate."""
+    fault.on("/page", reply(b"page", "Cache-Control: max-age=600"))
+    fault.on("/passed", reply(b"passed", NEVER_STORED))
+    fault.on("/slow", gated(reply(b"whole", NEVER_STORED)))
+    return fault
+
+
+def with_file(start_accel: StartAccel, origin: FaultOrigin, path: Path, *flags: str) -> Accel:
+    """Start an accel that reads `path`, which a test changes later."""
+    path.write_text("")
+    return start_accel([origin.backend], "--config", str(path), *flags)
 
 
 def facts(accel: Accel) -> dict[str, Any]:

@@ -174,6 +174,20 @@ def test_an_interpreter_that_is_gone_is_said_and_changes_nothing(program: FakePr
     assert upgrade.failure == refusal
 
 
+def test_without_a_descriptor_left_the_program_serves_on(program: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    upgrade = Upgrade(program, Command((sys.executable,), "/", {}), None)
+    with monkeypatch.context() as poor:
+        poor.setattr(os, "pipe", refuse)
+        refusal = upgrade.begin(0.0, LIMIT_S)
+    end(upgrade)
+
+    assert refusal == f"{sys.executable} cannot be started: Too many open files"
+    assert upgrade.phase is Phase.ALONE
+
+
 def test_what_cannot_be_started_twice_is_refused(program: FakeProgram) -> None:
     upgrade = Upgrade(program, None, None)
 
