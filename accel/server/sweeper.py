@@ -31,6 +31,8 @@ BARRIER_S = 1.0
 OWN_WALK_S = 10.0
 """The same where each walks its own store."""
 RETRY_S = 1.0
+REST = 1.0
+"""So many times a sweep's duration pass before the next: who purges without pause has half of one core swept for it."""
 _BATCH = 256
 """Invalidations that share a sweep: what is told to a worker must fit a message."""
 
@@ -86,13 +88,15 @@ class Sweeper:
 
     async def _run(self) -> None:
         try:
-            await self._sweep_waiting()
+            took_s = await self._sweep_waiting()
             while self._waiting:
-                await self._sweep_waiting()
+                await asyncio.sleep(REST * took_s)
+                took_s = await self._sweep_waiting()
         finally:
             self._task = None
 
-    async def _sweep_waiting(self) -> None:
+    async def _sweep_waiting(self) -> float:
+        """Sweep for whoever waits; return how many seconds it took."""
         batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
         bans, may_end = self._numbers.bans(), not self.is_sharing()
         jobs = [job for job, _ in batch] + _unasked(bans, batch)
@@ -105,6 +109,7 @@ class Sweeper:
         for (_, done), count in zip(batch, counts, strict=False):
             if not done.done():
                 done.set_result(Swept(count, answers.workers, len(answers.said), is_whole))
+        return took_s
 
     async def _sweep(self, jobs: Sequence[Job]) -> tuple[Answers, list[int], bool]:
         """Return who answered, what each job covered, and whether everything was looked at."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from accel_process import Accel, StartAccel
 from children import eventually
-from fault_origin import FaultOrigin, Talk, reply
+from fault_origin import FaultOrigin, Talk, head, reply
 from http_clients import HOST, Client, ask, clients_of_every_worker
 
 pytestmark = pytest.mark.scene
@@ -183,6 +183,9 @@ def test_a_ban_that_was_pending_holds_and_ends_after_a_restart(
 
 
 PAGES = tuple(f"/{number}" for number in range(4))
+LONG = "/9"
+LINES = dict.fromkeys(PAGES, 1) | {LONG: 130_000}
+"""How often a page says its version; the long one is over a MiB, so other workers join it under way."""
 
 
 class Readers:
@@ -208,8 +211,10 @@ class Readers:
     def _read(self, seed: int) -> None:
         chance, client = random.Random(seed), Client(self._accel.port)
         while not self._is_over:
-            target, least = chance.choice(PAGES), self._floor()
-            version = int(client.ask(target).body)
+            target, least = chance.choice((*PAGES * 4, LONG)), self._floor()
+            lines = client.ask(target).body.split()
+            version = int(lines[0])
+            assert len(lines) == LINES[target] and len(set(lines)) == 1
             self.answers += 1
             if version < least:
                 self.too_old.append((target, version, least))
@@ -224,11 +229,15 @@ def test_no_version_older_than_an_answered_invalidation_is_ever_served(
     chance = random.Random(7)
 
     async def script(talk: Talk) -> bool:
-        held = version
+        body = (b"%09d\n" % version) * LINES[talk.seen.target]
         await asyncio.sleep(chance.random() * 0.02)
-        return await reply(b"%d" % held, MINUTE, "Surrogate-Key: news", "X-Kind: page")(talk)
+        await talk.send(head(200, MINUTE, "Surrogate-Key: news", "X-Kind: page", f"Content-Length: {len(body)}"))
+        for start in range(0, len(body), 400_000):
+            await talk.send(body[start : start + 400_000])
+            await asyncio.sleep(chance.random() * 0.01)
+        return True
 
-    for page in PAGES:
+    for page in LINES:
         fault.on(page, script)
     accel = start_accel([fault.backend], "--store-kind", kind)
     ways: tuple[dict[str, str], ...] = (

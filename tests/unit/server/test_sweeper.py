@@ -141,7 +141,8 @@ async def test_while_another_program_shares_the_arena_no_ban_ends() -> None:
     assert stage.numbers.bans() == ()
 
 
-async def test_what_comes_during_a_sweep_shares_the_next_one() -> None:
+async def test_what_comes_during_a_sweep_shares_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST", 0.0)
     stage = Stage()
     first = stage.sweeper.add(Job(What.TAG, 1, (b"a",)))
     await turn()
