@@ -6,13 +6,14 @@ import http.client
 import os
 import signal
 from hashlib import sha256
+from itertools import islice
 
 import pytest
 from accel_process import Accel, StartAccel
 from children import eventually, own_bytes
 from fault_origin import FaultOrigin, cut, halved, head, ordered, reply
 from http_clients import Client, clients_of_every_worker
-from worker_clients import server_of, still_served
+from worker_clients import server_of
 
 pytestmark = pytest.mark.scene
 MIB = 1 << 20
@@ -21,16 +22,19 @@ BODY = os.urandom(32 * MIB)
 HALF = len(BODY) // 2
 SEEN = HALF - MIB
 """What a follower must have got when the origin has sent half: all but the last pieces."""
+CLIENTS, OTHERS = 48, 5
 FLAT_BYTES = 6 * MIB
 BIG = ("--memory", "384m", "--coalesce-wait", "none")
 """Nobody gives up waiting for a head that is late because the machine is busy: fetches are counted here."""
 
 
 def parted(accel: Accel, clients: list[Client]) -> tuple[Client, int, list[Client]]:
-    """Return a client to lead, the worker that serves it, and the clients that another one serves."""
+    """Return a client to lead, the worker that serves it, and some clients that another one serves."""
     leader = clients[0]
     worker = server_of(accel, leader)
-    return leader, worker, still_served(accel, clients[1:], worker)
+    others = list(islice((client for client in clients[1:] if server_of(accel, client) != worker), OTHERS))
+    assert len(others) == OTHERS
+    return leader, worker, others
 
 
 def began(clients: list[Client], size: int = SEEN) -> list[tuple[http.client.HTTPResponse, bytes]]:
@@ -45,7 +49,7 @@ def test_a_large_fetch_is_read_in_every_worker_while_it_comes(start_accel: Start
     fault.on("/big", halved(BODY, MINUTE))
     accel = start_accel([fault.backend], *BIG)
 
-    with clients_of_every_worker(accel) as clients:
+    with clients_of_every_worker(accel, CLIENTS) as clients:
         leader, _, others = parted(accel, clients)
         before = {pid: own_bytes(pid) for pid in accel.worker_pids()}
         [(lead, first)] = began([leader])
@@ -68,7 +72,7 @@ def test_a_killed_leader_cuts_who_began_and_leaves_the_rest_one_new_fetch(
     fault.on("/big", ordered(halved(BODY, MINUTE), reply(BODY, MINUTE)))
     accel = start_accel([fault.backend], *BIG)
 
-    with clients_of_every_worker(accel) as clients:
+    with clients_of_every_worker(accel, CLIENTS) as clients:
         leader, worker, others = parted(accel, clients)
         began([leader])
         [(follow, _)] = began(others[:1])
@@ -92,7 +96,7 @@ def test_a_killed_leader_that_had_shown_nothing_leaves_its_fetch_to_one_of_the_o
     fault.on("/big", ordered(cut(headed), reply(whole, MINUTE)))
     accel = start_accel([fault.backend], *BIG)
 
-    with clients_of_every_worker(accel) as clients:
+    with clients_of_every_worker(accel, CLIENTS) as clients:
         leader, worker, others = parted(accel, clients)
         leader.begin("/big")
         assert leader.open_answer().status == 200
@@ -109,7 +113,7 @@ def test_a_purge_in_the_middle_takes_nothing_from_those_who_began(start_accel: S
     fault.on("/big", ordered(halved(BODY, MINUTE), reply(b"new", MINUTE)))
     accel = start_accel([fault.backend], *BIG)
 
-    with clients_of_every_worker(accel) as clients:
+    with clients_of_every_worker(accel, CLIENTS) as clients:
         leader, _, others = parted(accel, clients)
         [(lead, first)] = began([leader])
         [(follow, start)] = began(others[:1])
@@ -129,7 +133,7 @@ def test_the_leaders_client_may_leave_in_the_middle(start_accel: StartAccel, fau
     fault.on("/big", halved(BODY, MINUTE))
     accel = start_accel([fault.backend], *BIG)
 
-    with clients_of_every_worker(accel) as clients:
+    with clients_of_every_worker(accel, CLIENTS) as clients:
         leader, _, others = parted(accel, clients)
         began([leader])
         [(follow, start)] = began(others[:1])
@@ -147,7 +151,7 @@ def test_hits_of_large_bodies_take_a_worker_no_memory_however_slow_their_readers
     fault.on("/big", reply(BODY, MINUTE))
     accel = start_accel([fault.backend], *BIG)
 
-    with clients_of_every_worker(accel) as clients:
+    with clients_of_every_worker(accel, CLIENTS) as clients:
         assert clients[0].ask("/big").body == BODY
         began(clients[:2], 1)[0][0].read()
         before = {pid: own_bytes(pid) for pid in accel.worker_pids()}
