@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tormentor import WRITERS
 from torture_keeper import Keeper
 from torture_ledger import Scale
 
-KILLS = 40
+KILLS = 30
 
 
 @pytest.fixture
@@ -23,10 +24,11 @@ def keeper() -> Iterator[Keeper]:
 
 
 def test_killed_and_stopped_processes_leave_nothing_wrong_and_nothing_behind(keeper: Keeper) -> None:
-    keeper.run(operations=40_000, kills=KILLS, pause_s=0.05)
+    keeper.run(operations=25_000, kills=KILLS, pause_s=0.05)
 
     outcome, found = keeper.finish(), keeper.arena.check()
 
     assert outcome.leaks == []
     assert all(count for count, _ in keeper.ledger.figures().values())
-    assert found.twins <= outcome.kills and found.broken <= outcome.kills
+    assert found.twins <= outcome.kills
+    assert found.broken <= outcome.kills * WRITERS, "what the killed had shown of bodies that were never whole"

@@ -23,6 +23,8 @@ from accel.store.store import Record, Writer
 
 SHARED_KEYS = 24
 """Keys below this are written by every process, and are what flights are for."""
+SHOWN = b"shown by "
+"""With the number of a process: the key under which it shows what has come of its long bodies, one after the other."""
 STAMP = struct.Struct("<QQQ")
 assert STAMP.size == STAMP_BYTES
 PATTERN = random.Random(3).randbytes(9 << 20)
@@ -47,10 +49,20 @@ def version_of(record: Record, key: int) -> int:
     """Return which put a record is from, having compared every byte."""
     whole = b"".join(bytes(chunk) for chunk in record.chunks())
     said, version, length = STAMP.unpack_from(whole)
-    assert (said, record.key, record.length) == (key, b"%d" % key, len(whole)), "another key's record"
-    assert whole == content(key, version, length), "wrong bytes"
+    assert (said, len(whole)) == (key, record.length), "another key's record"
+    right = content(key, version, length)
+    if record.key.startswith(SHOWN):
+        right = right[: len(whole)]
+    else:
+        assert record.key == b"%d" % key, "another key's record"
+    assert whole == right, "wrong bytes"
     assert int(record.meta.split(b" ")[0]) == version, "another record's meta"
     return int(version)
+
+
+def key_in(record: Record) -> int:
+    """Return the key that a record's body says it is of."""
+    return int(STAMP.unpack_from(bytes(record.slice(0, STAMP.size)[0]))[0])
 
 
 class Draft:
@@ -81,7 +93,7 @@ class Tormentor:
         self.tasks, self.following = asyncio.TaskGroup(), 0
         weighed: dict[Callable[[int], object], int] = {
             self.get: 45, self.put: 12, self.begin: 2, self.go_on: 12, self.freshen: 6, self.remove: 6, self.hold: 6,
-            self.claim: 3, self.land: 3, self.cover: 1,
+            self.claim: 3, self.land: 3, self.cover: 1, self.look_on: 6,
         }  # fmt: skip
         self.steps = [step for step, weight in weighed.items() for _ in range(weight)]
 
@@ -174,6 +186,7 @@ class Tormentor:
             with self.counted(Verb.APPEND):
                 is_going_on = draft.writer.append(part)
             if is_going_on:
+                self.show(draft)
                 return
             draft.writer.abort()
         elif part:
@@ -183,7 +196,24 @@ class Tormentor:
                 record = draft.writer.commit(draft.meta)
             self.wrote(draft.key, draft.version, record)
         self.drafts.remove(draft)
+        self.store.remove(SHOWN + b"%d" % self.row)
         assert self.store.buffered_bytes <= self.scale.writer_bytes
+
+    def show(self, draft: Draft) -> None:
+        """Let others read what there is of a long body; step by step some claim's followers look again."""
+        with self.counted(Verb.SHOW):
+            shown = draft.writer.show(SHOWN + b"%d" % self.row, draft.meta)
+        if shown is not None and shown.length:
+            assert version_of(shown, draft.key) == draft.version
+        for _, claim in self.leads[:1]:
+            claim.step()
+
+    def look_on(self, _: int) -> None:
+        """Read what some process, living or dead, shows."""
+        with self.counted(Verb.GET):
+            record = self.store.get(SHOWN + b"%d" % self.random.randrange(self.scale.processes))
+        if record is not None and record.length:
+            self.held.append((record, key_in(record), version_of(record, key_in(record))))
 
     def freshen(self, key: int) -> None:
         key = self.own(key)

@@ -25,6 +25,7 @@ class Verb(IntEnum):
     REMOVE = 5  # a purge of one key
     CLAIM = 6  # lead or follow a fetch
     COVER = 7  # an invalidation of a tag, by its number
+    SHOW = 8  # what has come of a long body, for others to read
 
 
 @dataclass(frozen=True, slots=True)
