@@ -127,7 +127,7 @@ class CompiledPolicy:
         if any(view.header(name) is not None for name in _FORWARDING_FIELDS):
             # The peer is a proxy and speaks for somebody whom we cannot see.
             return _FORWARDED_PURGE
-        return None if view.client in self._purgers else _PURGE_DENIED
+        return None if self._purgers.hold(view.client) else _PURGE_DENIED
 
     # The other phases.
 

@@ -119,7 +119,8 @@ class Conditions:
             case nodes.AnyOf():
                 return "(" + " or ".join(map(self.expression, node.parts)) + ")"
             case nodes.AllOf():
-                return "(" + " and ".join(map(self.expression, node.parts)) + ")"
+                # What costs least is asked first: conditions change nothing, so their order is free.
+                return "(" + " and ".join(map(self.expression, sorted(node.parts, key=_cost))) + ")"
             case nodes.Not():
                 return f"(not {self.expression(node.part)})"
             case nodes.Exists():
@@ -168,10 +169,10 @@ class Conditions:
         for member in _members(node.operand):
             word = member.name if isinstance(member, nodes.Name) else plain(_text_of(member))
             networks += self._checked.acls.get(word) or (ip_network(word),)
-        known = self._constant(Networks(networks))
+        known = self._constant(Networks(networks).hold)
         if node.operator == "!=":
-            return f"(v.client is not None and v.client not in {known})"
-        return f"(v.client in {known})"
+            return f"(v.client is not None and not {known}(v.client))"
+        return f"{known}(v.client)"
 
     def _names(self, node: nodes.Compare) -> str:
         values = self._values(node.operand)
@@ -261,6 +262,19 @@ def uses(node: nodes.Condition) -> list[str]:
             return [node.name]
         case _:
             return []
+
+
+_COSTS = {"path": 0, "method": 0, "host": 0, "status": 0, "url": 0, "header": 1, "response": 1, "split": 3}
+_DEAR = 4
+
+
+def _cost(node: nodes.Condition) -> int:
+    """Return a rank by what a condition costs to ask; what parses something comes behind what compares bytes."""
+    if isinstance(node, nodes.Not):
+        return _cost(node.part)
+    if isinstance(node, nodes.Compare) and node.operator == "matches":
+        return _DEAR
+    return _COSTS.get(node.input.name, 2) if isinstance(node, nodes.Compare | nodes.Exists) else _DEAR
 
 
 def _is_small(node: nodes.Condition) -> bool:

@@ -136,8 +136,6 @@ def _wildcard(pattern: bytes) -> Test:
 class Networks:
     """Networks that an address may lie in."""
 
-    __slots__ = ("_tables",)
-
     def __init__(self, networks: Iterable[Network]) -> None:
         self._tables: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
         """By version, then by the bits that a network leaves open: the numbers that the rest may be."""
@@ -145,8 +143,10 @@ class Networks:
             shift = network.max_prefixlen - network.prefixlen
             known = self._tables[network.version].setdefault(shift, set())
             known.add(int(network.network_address) >> shift)
+        self.hold: Callable[[Client | None], bool] = lru_cache(maxsize=4096)(self._hold)
+        """Whether an address lies in any of them; clients come again, so the answers are kept."""
 
-    def __contains__(self, client: Client | None) -> bool:
+    def _hold(self, client: Client | None) -> bool:
         if client is None:
             return False
         version, number = client

@@ -176,4 +176,4 @@ def test_what_an_expression_must_begin_with(pattern: str, start: str) -> None:
 def test_a_network_holds_what_its_prefix_says(address: object, length: int) -> None:
     network = ip_network(f"{address}/{length}", strict=False)
     for text in (str(address), "10.0.0.1", "255.255.255.255", "0.0.0.0"):
-        assert (client(text) in Networks([network])) is (ip_address(text) in network)
+        assert Networks([network]).hold(client(text)) is (ip_address(text) in network)
