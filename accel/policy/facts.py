@@ -158,7 +158,8 @@ def _glob_in_glob(inner: str, outer: str) -> bool:
     return inner == outer or (outer.count("*") <= 2 and re.fullmatch("".join(parts), inner) is not None)
 
 
-def _head(glob: str) -> str:
+def glob_head(glob: str) -> str:
+    """Return what every value that fits a glob begins with."""
     return re.split(r"[*?]", glob, maxsplit=1)[0]
 
 
@@ -167,7 +168,7 @@ def _tail(glob: str) -> str:
 
 
 def _glob_in_under(glob: str, prefix: str) -> bool:
-    return _head(glob).startswith(prefix.rstrip("/") + "/")
+    return glob_head(glob).startswith(prefix.rstrip("/") + "/")
 
 
 def _under_in_glob(prefix: str, glob: str) -> bool:
@@ -175,14 +176,14 @@ def _under_in_glob(prefix: str, glob: str) -> bool:
 
 
 def _are_globs_apart(one: str, other: str) -> bool:
-    heads, tails = (_head(one), _head(other)), (_tail(one), _tail(other))
+    heads, tails = (glob_head(one), glob_head(other)), (_tail(one), _tail(other))
     is_head_common = heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])
     is_tail_common = tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
     return not (is_head_common and is_tail_common)
 
 
 def _is_prefix_apart(prefix: str, glob: str) -> bool:
-    head, bare = _head(glob), prefix.rstrip("/")
+    head, bare = glob_head(glob), prefix.rstrip("/")
     return not (bare.startswith(head) or head.startswith(bare + "/") or head == bare + "/")
 
 

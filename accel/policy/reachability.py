@@ -15,22 +15,15 @@ from accel.policy.checking_names import Names
 from accel.policy.checking_statements import word_of
 from accel.policy.facts import Fact
 from accel.policy.findings import Findings
-from accel.policy.logic import Every, Formula, Formulas, contradiction, implies, is_always, members
+from accel.policy.logic import Every, Formula, Formulas, contradiction, is_always, members
 from accel.policy.nodes import Place
+from accel.policy.taken import Gone, Taken
 from accel.policy.vocabulary import VERDICTS
 
 _REPLACED = frozenset({"ttl", "jitter", "grace", "if-error", "keep", "pass-memory", "host", "pool", "seal"})
 """Settings of which the last said counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """Requests that do not come this far."""
-
-    what: Formula
-    place: Place
-    is_else: bool = False
-    """They went another way of the same `when`."""
+_OF_TARGET = frozenset({"method", "host", "path", "url"})
+"""What a client that follows a redirect to the same place sends again."""
 
 
 @dataclass(slots=True)
@@ -38,7 +31,7 @@ class _Context:
     """What is certain where a statement stands."""
 
     known: tuple[Formula, ...] = ()
-    gone: list[_Taken] = field(default_factory=list)
+    gone: Gone = field(default_factory=Gone)
 
 
 class Reachability:
@@ -88,6 +81,8 @@ class Reachability:
         if not isinstance(statement, nodes.Redirect):
             return
         target = statement.target.value
+        if not all(isinstance(known, Fact) and known.subject in _OF_TARGET for known in context.known):
+            return
         for known in context.known:
             if isinstance(known, Fact) and known.subject in ("path", "url") and target in (known.finite or ()):
                 what = f"{target} is redirected to itself"
@@ -98,22 +93,27 @@ class Reachability:
 
     def _chain(self, first: nodes.When, context: _Context) -> bool:
         """Judge a `when` and what follows its else; return whether every way ends the phase."""
-        others = list(context.gone)
+        others, ending = Gone(context.gone), list[Taken]()
         do_all_end = True
         for when, otherwise in _ways(first):
             if when is None:
-                return self._block(otherwise, replace(context, gone=others)) and do_all_end
+                do_all_end = self._block(otherwise, replace(context, gone=Gone(others))) and do_all_end
+                break
             formula = self._formulas.of(when.condition)
             if not self._is_wrong(when, formula, replace(context, gone=others)):
-                inside = _Context((*context.known, *_parts(formula)), list(others))
+                inside = _Context((*context.known, *_parts(formula)), Gone(others))
                 do_all_end = self._block(when.body, inside) and do_all_end
             else:
                 self._block(when.body, _Context())
                 do_all_end = False
             if do_all_end:
-                context.gone.append(_Taken(formula, when.place))
-            others.append(_Taken(formula, when.place, is_else=True))
-        return False
+                ending.append(Taken(formula, when.place))
+            others.add(Taken(formula, when.place, is_else=True))
+        else:
+            do_all_end = False
+        for taken in ending:
+            context.gone.add(taken)
+        return do_all_end
 
     def _is_wrong(self, when: nodes.When, formula: Formula, context: _Context) -> bool:
         place, findings = when.place, self._findings
@@ -124,7 +124,7 @@ class Reachability:
             findings.problem(place, "this condition never holds here", "a `when` around it excludes it")
         elif is_always(formula):
             findings.problem(place, "this condition always holds", "of several things that differ one is: write `and`")
-        elif taken := _taker(where, context.gone):
+        elif taken := context.gone.taker(where):
             findings.problem(place, *_shadowed(formula, taken))
         else:
             return self._are_values_wrong(when, context)
@@ -139,7 +139,7 @@ class Reachability:
             known = (*context.known, *map(self._formulas.of, others))
             for member in members(compare.operand):
                 formula = self._formulas.of(replace(compare, operand=member))
-                taken = _taker((*known, formula), context.gone)
+                taken = context.gone.taker((*known, formula))
                 if contradiction((*known, formula)):
                     self._findings.problem(member.place, "this value never fits here", "remove it")
                 elif taken is not None:
@@ -176,13 +176,7 @@ def _parts(formula: Formula) -> tuple[Formula, ...]:
     return formula.parts if isinstance(formula, Every) else (formula,)
 
 
-def _taker(where: tuple[Formula, ...], gone: Sequence[_Taken]) -> _Taken | None:
-    """Return the earlier rule that takes all that would come here, if one certainly does."""
-    held = Every(where)
-    return next((taken for taken in gone if implies(held, taken.what)), None)
-
-
-def _shadowed(formula: Formula, taken: _Taken) -> tuple[str, str]:
+def _shadowed(formula: Formula, taken: Taken) -> tuple[str, str]:
     line = taken.place.line
     if taken.what == formula:
         ends = "and this is its else" if taken.is_else else "and ends the phase"

@@ -147,6 +147,8 @@ def test_rules_of_a_file_are_not_judged_by_those_of_its_presets() -> None:
         'when header.a matches "x" { pass }\nwhen header.a matches "xy" { lookup }',
         'when path == "/a" { pool default }\nelse when path == "/b" { lookup }\nwhen path == "/a" { pass }',
         'pool default\nwhen path == "/a" { lookup }\npool default',
+        'when path == "/a" and query.old exists { redirect 301 "/a" }',
+        'when path == "/a" { lookup } else { when path == "/b" { pass } }\nwhen path == "/c" { pass }',
     ],
 )
 def test_what_can_be_reached_is_not_complained_of(text: str) -> None:
@@ -163,6 +165,9 @@ def test_what_can_be_reached_is_not_complained_of(text: str) -> None:
         'when path == "/a" or path == "/b" { pass }\nwhen path == "/b" { lookup }',
         'when path in ("/a", "/b") { pass }\nwhen path == "/b" and method == "GET" { lookup }',
         'when not path under "/a/" { pass }\nwhen path under "/b/" { lookup }',
+        'when path under "/" { pass }\nwhen path == "/" { lookup }',
+        'when path under ("/x", "/a") { pass }\nwhen path == "/a/b" or path == "/a/c" { lookup }',
+        'when path under "/a" { pass }\nwhen method == "GET" { when path under "/a/b/c/" { lookup } }',
         'when cookie glob "*" { pass }\nwhen cookie glob ("a*", "b*") { lookup }',
     ],
 )
