@@ -156,7 +156,9 @@ class StatementChecker:
                 continue
             glob = plain(name) if isinstance(name, nodes.Text) else name.name
             if isinstance(name, nodes.Name) and glob in ("none", "all"):
-                hint = f"write {word} keep none alone, or {word} drop NAME, …"
+                is_idle = (edit.mode, glob) == ("keep", "all")
+                hint = f"without a rule all are kept: leave it out, or write {word} keep none alone"
+                hint = hint if is_idle else f"write {word} keep none alone, or {word} drop NAME, …"
                 findings.problem(name.place, f"{glob} cannot stand here", f'{hint}; a {what} of that name is "{glob}"')
             elif wrong := glob_problem(word, glob):
                 findings.problem(name.place, f"{glob!r} {wrong[0]}", wrong[1])

@@ -109,6 +109,8 @@ class ValueChecker:
             shown = str(_said(member))
             if isinstance(member, nodes.Name) and member.name in self._names.lists:
                 hint = f"a list is written @{shown}"
+            elif shown in ("none", "null", "nil", "empty", "missing"):
+                hint = f"write not {part.input} exists"
             else:
                 hint = f'write "{shown}"' if isinstance(member, nodes.Name | nodes.Number) else "write it in quotes"
             self._findings.problem(

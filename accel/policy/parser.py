@@ -15,37 +15,19 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from accel.policy.building import Builder
 from accel.policy.document import Policy
+from accel.policy.hints import BEGINNING, hint_for
 from accel.policy.lines import DEEPEST, END, StatementEnds, TooDeep
 from accel.policy.nodes import Place
-from accel.policy.problems import PolicyError, Problem, did_you_mean
-from accel.policy.vocabulary import Phase
+from accel.policy.problems import PolicyError, Problem
 
 _MOST_PROBLEMS = 20
 """Syntax errors shown of one file: what follows so many says nothing new."""
 MOST_BYTES = 4 * 1024 * 1024
 """A larger file is a mistake: somebody's log, somebody's list."""
-_TERMINALS = {
-    END: "the end of the line or `;`",
-    "$END": "the end of the file",
-    "ATOM": "a word or value",
-    "STRING": 'a text in quotes ("…")',
-    "LISTNAME": "a list (@name)",
-    "OPERATOR": "a comparison (== != < > in under glob matches contains)",
-    "ARROW": "`->`",
-    "LBRACE": "`{`",
-    "RBRACE": "`}`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "COMMA": "`,`",
-    "EQUAL": "`=`",
-    "PLUS": "`+`",
-}
-"""What a terminal is called in a message; the others are the words that they are."""
+_LINE_TOO_EARLY = "the line ends too early"
 _ENDS_TOO_EARLY = "the file ends too early"
-_BEGINNING = "a policy file begins with the line `policy 1`"
 _PAIRED = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
 _BRACE = re.compile(r"[{}]")
-_UNIT = re.compile(r"ms|[smhdwy%KMG]")
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*')
 
 
@@ -84,7 +66,7 @@ def _parsed(text: str, file: str, problems: list[Problem]) -> Tree[Token] | None
         problems.append(problem)
         if problem.what == _ENDS_TOO_EARLY:
             return None
-        text = _without_line(text, problem.place.line)
+        text = _with_brace_moved(text, problem) or _without_line(text, problem.place.line)
     return None
 
 
@@ -102,12 +84,15 @@ def _problem(error: UnexpectedInput, text: str, file: str) -> Problem:
     if _has_odd_quotes(text, line):
         hint = r"a text stands between two, in one line; a quote inside is written \""
         return Problem(Place(file, line, column), "the quotes in this line do not pair up", hint)
+    before = text.split("\n")[line - 1][: column - 1]
     if isinstance(error, UnexpectedToken):
-        expected = set(error.accepts or error.expected)
-        shown = "the line ends too early" if error.token.type == END else f"{str(error.token)!r} does not fit here"
-        return Problem(Place(file, line, column, len(error.token)), shown, _expectation(expected, str(error.token)))
+        expected, found = set(error.accepts or error.expected), str(error.token)
+        what = _LINE_TOO_EARLY if error.token.type == END else f"{found!r} does not fit here"
+        return Problem(Place(file, line, column, len(error.token)), what, hint_for(found, expected, before))
     assert isinstance(error, UnexpectedCharacters)
-    return _odd_character(error, text, Place(file, line, column))
+    at = error.pos_in_stream or 0
+    hint = hint_for(text[at : at + 1], set(error.allowed), before)
+    return Problem(Place(file, line, column), f"{text[at : at + 1]!r} does not fit here", hint)
 
 
 def _early_end(text: str, file: str) -> Problem:
@@ -119,7 +104,7 @@ def _early_end(text: str, file: str) -> Problem:
                 opened.append(number)
             elif opened:
                 opened.pop()
-    hint = f"the `{{` in line {opened[-1]} has no `}}`" if opened else _BEGINNING
+    hint = f"the `{{` in line {opened[-1]} has no `}}`" if opened else BEGINNING
     return Problem(Place(file, max(1, text.rstrip().count("\n") + 1), 1), _ENDS_TOO_EARLY, hint)
 
 
@@ -128,32 +113,14 @@ def _has_odd_quotes(text: str, number: int) -> bool:
     return number <= len(lines) and '"' in _PAIRED.sub("", lines[number - 1])
 
 
-def _odd_character(error: UnexpectedCharacters, text: str, place: Place) -> Problem:
-    character = text[error.pos_in_stream or 0] if (error.pos_in_stream or 0) < len(text) else ""
-    hints = {"'": 'texts stand in double quotes: "…"', "&": "write `and`", "|": "write `or`", "!": "write `not`"}
-    return Problem(
-        place, f"{character!r} does not fit here", hints.get(character, _expectation(set(error.allowed), ""))
-    )
-
-
-def _expectation(expected: set[str], found: str) -> str:
-    """Return a hint of what would fit: the word that was probably meant, else all that the grammar takes here."""
-    words = {terminal.lower().replace("_", "-") for terminal in expected if terminal not in _TERMINALS}
-    if "phase" in words:
-        words = words - {"phase"} | {phase.value for phase in Phase}
-    if found == "=" and "OPERATOR" in expected:
-        return "equality is written =="
-    if found in ("and", "or"):
-        return f"a condition goes on in the next line after an `{found}` at the end of this one"
-    if words == {"policy"}:
-        return _BEGINNING
-    if _UNIT.fullmatch(found):
-        return f"a number and its unit stand together: 10{found}"
-    near = did_you_mean(found, words) if words else ""
-    if near.startswith("did you mean"):
-        return near
-    others = sorted(_TERMINALS[terminal] for terminal in expected if terminal in _TERMINALS)
-    return f"here may stand {', '.join([*(f'`{word}`' for word in sorted(words)), *others])}"
+def _with_brace_moved(text: str, problem: Problem) -> str:
+    """Return the text with the next line's `{` in the line that lacks it; empty if that is not what is wrong."""
+    lines, number = text.split("\n"), problem.place.line
+    if problem.what != _LINE_TOO_EARLY or number >= len(lines) or not lines[number].lstrip().startswith("{"):
+        return ""
+    lines[number - 1] += " {"
+    lines[number] = lines[number].replace("{", " ", 1)
+    return "\n".join(lines)
 
 
 def _without_line(text: str, number: int) -> str:

@@ -175,6 +175,8 @@ ELSEWHERE: dict[str, str] = {
     "req.method": "method",
     "verb": "method",
     "domain": "host",
+    "country": "header",
+    "user-agent": "header",
     "hits": "cache.hits",
     "age": "cache.age",
 }
