@@ -1,6 +1,6 @@
 """The shared store under eight processes that are killed by -9 all the time: nothing wrong, nothing blocked or leaked.
 
-    python tests/bench/torture.py [--operations 10000000] [--processes 8] [--memory-mib 64] [--pause-ms 100]
+    python tests/bench/torture.py [--operations 10000000] [--seconds N] [--processes 8] [--memory-mib 64]
 
 Random gets, puts of 100 B to 8 MiB (an eighth of the memory at most), long bodies in parts, purges, freshenings,
 records held for long, fetches led and followed. Every pause a random process is killed, and now and then another one
@@ -11,6 +11,7 @@ of the same code is tests/unit/store/test_shared_torture.py.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -22,12 +23,12 @@ from torture_ledger import Scale
 
 
 class Progress:
-    """A line now and then."""
+    """A line now and then, until the time is over."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper, self.began, self.next = keeper, time.monotonic(), 0.0
+    def __init__(self, keeper: Keeper, seconds: float) -> None:
+        self.keeper, self.began, self.next, self.seconds = keeper, time.monotonic(), 0.0, seconds
 
-    def __call__(self) -> None:
+    def __call__(self) -> bool:
         now = time.monotonic()
         if now >= self.next:
             self.next, keeper = now + 10, self.keeper
@@ -36,6 +37,7 @@ class Progress:
                 f" {keeper.outcome.stops} stopped, {keeper.outcome.checks} checks",
                 flush=True,
             )
+        return now - self.began < self.seconds
 
 
 def show(keeper: Keeper, took_s: float) -> None:
@@ -52,6 +54,7 @@ def main() -> None:
     """Run it; exit code 1 when something was left behind."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--operations", type=int, default=10_000_000)
+    options.add_argument("--seconds", type=float, default=math.inf)
     options.add_argument("--processes", type=int, default=8)
     options.add_argument("--memory-mib", type=int, default=64)
     options.add_argument("--keys", type=int, default=4000)
@@ -61,7 +64,7 @@ def main() -> None:
     keeper = Keeper(Scale(chosen.processes, chosen.keys, chosen.memory_mib << 20), chosen.seed)
     began = time.monotonic()
     try:
-        keeper.run(chosen.operations, 0, chosen.pause_ms / 1000, Progress(keeper))
+        keeper.run(chosen.operations, 0, chosen.pause_ms / 1000, Progress(keeper, chosen.seconds))
         outcome = keeper.finish()
         show(keeper, time.monotonic() - began)
     finally:

@@ -84,9 +84,12 @@ class Keeper:
         """How many operations were done."""
         return sum(map(self.ledger.operations, range(self.scale.processes)))
 
-    def run(self, operations: int, kills: int, pause_s: float, tell: Callable[[], None] = lambda: None) -> None:
-        """Kill one every `pause_s` and stop others, until so many operations and so many kills are done."""
-        while self.operations < operations or self.outcome.kills < kills:
+    def run(self, operations: int, kills: int, pause_s: float, tell: Callable[[], bool] = lambda: True) -> None:
+        """Kill one every `pause_s` and stop others, until so many operations and so many kills are done.
+
+        `tell` is called after each kill; False ends it before.
+        """
+        while tell() and (self.operations < operations or self.outcome.kills < kills):
             self._kill(self.random.randrange(self.scale.processes))
             if len(self.stopped) < 2 and self.random.random() < STOP_SHARE:
                 self._stop(self.random.randrange(self.scale.processes))
@@ -94,7 +97,6 @@ class Keeper:
             while time.monotonic() < until:
                 self._watch()
                 time.sleep(TICK_S)
-            tell()
         for row in list(self.stopped):
             self._go_on(row)
 
