@@ -7,6 +7,7 @@ arena never holds more than its bytes; at the end nothing is pinned, open, claim
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import random
@@ -29,6 +30,7 @@ DEADLINE_S = 60.0
 """How long it may take, on a busy machine, until a process that nobody stopped has done a beat."""
 STOP_SHARE = 0.3
 TICK_S = 0.005
+PR_SET_PDEATHSIG = 1
 ROUNDS = 10
 """After so many arenas full of new records every segment must have been used again."""
 
@@ -60,13 +62,14 @@ class Keeper:
         self.pids = [self._start(row) for row in range(scale.processes)]
 
     def _start(self, row: int) -> int:
-        seed, arbiter_pid = self.random.getrandbits(32), os.getpid()
+        seed = self.random.getrandbits(32)
         pid = os.fork()
         if pid:
             return pid
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # dies with us, even if it is stopped then
         gc.freeze()  # what was inherited: a collection of it would count as the dearest operation of the store
         try:
-            asyncio.run(torment(self._arena_of(row), self.flights, row, seed, self.scale, self.ledger, arbiter_pid))
+            asyncio.run(torment(self._arena_of(row), self.flights, row, seed, self.scale, self.ledger))
             os._exit(0)
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
