@@ -41,6 +41,8 @@ class OriginError(AccelError):
     """A backend did not give a usable response; `status` is what a client gets when nothing stored can be used."""
 
     status = 502
+    cause = b"bad-response"
+    """What a policy's `error` phase calls it."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -51,12 +53,14 @@ class NoBackend(OriginError):
     """No backend is up, or none could be connected to."""
 
     status = 503
+    cause = b"unavailable"
 
 
 class ConnectFailed(OriginError):
     """A connection to a backend could not be made in time; nothing was sent."""
 
     status = 503
+    cause = b"unavailable"
 
 
 class ClosedUnanswered(OriginError):
@@ -71,6 +75,7 @@ class OriginTimeout(OriginError):
     """A backend was too slow: first byte, between bytes, or the whole."""
 
     status = 504
+    cause = b"timeout"
 
 
 class ResponseTruncated(OriginError):

@@ -15,7 +15,7 @@ from enum import Enum
 from accel.caching.key import primary_key
 from accel.caching.tags import ANY, MOST_TAGS, tags_of
 from accel.caching.tags import FIELDS as TAG_FIELDS
-from accel.http.message import Request, Response
+from accel.http.message import Fields, Request, Response
 
 
 class What(Enum):
@@ -72,13 +72,13 @@ def targets(request: Request, response: Response) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def requested(request: Request) -> Purge:
-    """Return what a PURGE asks for; ValueError says what to write instead."""
+def requested(request: Request, is_soft: bool = False) -> Purge:
+    """Return what a PURGE asks for, a soft one or where `is_soft`; ValueError says what to write instead."""
     fields = request.fields
-    is_soft = any(fields.get(name) == b"1" for name in _SOFT_FIELDS)
+    is_soft = is_soft or _is_softened(fields)
     named = [name for name in (b"ban", b"purge", *TAG_FIELDS) if name in fields]
     if b"ban" in named:
-        if len(named) > 1 or is_soft:
+        if len(named) > 1 or _is_softened(fields):
             raise ValueError("a ban goes alone: send Ban without Soft-Purge, Purge or tags")
         return Purge(What.BAN, (fields.get(b"ban") or b"",))
     if b"purge" in named:
@@ -95,6 +95,10 @@ def requested(request: Request) -> Purge:
     if request.target == b"*":
         return Purge(What.ALL, (), is_soft)
     return Purge(What.URL, (primary_key(request.host, request.target),), is_soft)
+
+
+def _is_softened(fields: Fields) -> bool:
+    return any(fields.get(name) == b"1" for name in _SOFT_FIELDS)
 
 
 def _same_host_target(request: Request, reference: bytes) -> bytes | None:

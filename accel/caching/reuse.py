@@ -87,6 +87,11 @@ def may_serve_on_error(stored: Stored, request: Fields, now: float, options: Cac
     return current_age(stored, now) - terms.lifetime_s < window_s
 
 
+def may_serve_stale(stored: Stored) -> bool:
+    """Whether nothing forbids to serve a response stale, if somebody wants it at all (RFC 9111 §4.2.4)."""
+    return not (stored.terms.must_revalidate or stored.terms.no_cache)
+
+
 def only_if_cached(request: Fields) -> bool:
     """Whether the client wants an answer from the store or none: 504 (RFC 9111 §5.2.1.7)."""
     return b"only-if-cached" in cache_control(request.get(b"cache-control"))

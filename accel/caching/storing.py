@@ -20,7 +20,6 @@ from accel.caching.freshness import (
 )
 from accel.caching.key import vary_names
 from accel.caching.stored import Stored
-from accel.caching.tags import tags_of
 from accel.config import CachingOptions
 from accel.http.conditional import etag_of, last_modified_of
 from accel.http.fields import Directives, cache_control, format_date, hop_by_hop, http_date
@@ -52,6 +51,8 @@ class Storing(Enum):
     """No other request can match it (RFC 9111 §4.1)."""
     NO_FRESHNESS = "no-freshness"
     """It is not fresh for any time and cannot be validated: it would never be used."""
+    POLICY = "policy"
+    """A rule says so."""
     TOO_LARGE = "too-large"
     """Its body is larger than what may be stored."""
 
@@ -164,7 +165,9 @@ def stored_fields(response: Response) -> Fields:
     return response.fields.without(_NEVER_STORED | connection | _withheld(governing(response.fields)))
 
 
-def stored_response(response: Response, terms: Terms, request_at: float, response_at: float, number: int) -> Stored:
+def stored_response(
+    response: Response, terms: Terms, request_at: float, response_at: float, number: int, tags: tuple[bytes, ...] = ()
+) -> Stored:
     """Return what is stored of a response; lacking a Date it gets that of its arrival (RFC 9110 §6.6.1)."""
     fields = stored_fields(response)
     if http_date(fields.get(b"date") or b"") is None:
@@ -178,7 +181,7 @@ def stored_response(response: Response, terms: Terms, request_at: float, respons
         initial_age_s=corrected_initial_age(response, request_at, response_at),
         terms=terms,
         number=number,
-        tags=tags_of(response.fields),
+        tags=tags,
     )
 
 

@@ -10,6 +10,7 @@ with commas or repeated (Varnish). Tags match exactly, letter case too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from accel.http.message import Fields
 
@@ -28,14 +29,17 @@ FIELDS = tuple(_SEPARATORS)
 
 def tags_of(fields: Fields) -> tuple[bytes, ...]:
     """Return the tags that a message names, in order, each once; beyond MOST_TAGS of them only ANY."""
-    found = tuple(
-        dict.fromkeys(
-            tag
-            for name, value in fields.lines
-            if name in _SEPARATORS
-            for tag in _SEPARATORS[name].split(value)
-            if tag
-        )
+    return together(
+        tag
+        for name, value in fields.lines
+        if name in _SEPARATORS
+        for tag in _SEPARATORS[name].split(value)
+        if tag
     )
+
+
+def together(tags: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return tags from several places, in order, each once; beyond MOST_TAGS of them only ANY."""
+    found = tuple(dict.fromkeys(tags))
     return found if len(found) <= MOST_TAGS else (*found[:MOST_TAGS], ANY)
 

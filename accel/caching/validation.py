@@ -12,6 +12,7 @@ from accel.caching.freshness import terms
 from accel.caching.key import vary_names
 from accel.caching.stored import Stored
 from accel.caching.storing import stored_response
+from accel.caching.tags import tags_of
 from accel.config import CachingOptions
 from accel.http.conditional import etag_of, last_modified_of
 from accel.http.fields import format_date, hop_by_hop, http_date, strong_match, weak_match
@@ -63,4 +64,5 @@ def freshened(
         update.set(b"date", format_date(response_at))
     kept = stored.fields.without({name for name, _ in update.lines})
     whole = Response(stored.status, stored.reason, Fields(kept.lines + update.lines))
-    return stored_response(whole, terms(whole, options, response_at), request_at, response_at, number)
+    tags = tags_of(update) or stored.tags
+    return stored_response(whole, terms(whole, options, response_at), request_at, response_at, number, tags)

@@ -54,6 +54,11 @@ class CompiledPolicy:
         self._rules = {phase: functions.phase(phase) for phase in Phase}
         self._request = self._rules[Phase.REQUEST]
 
+    @property
+    def has_deliver(self) -> bool:
+        """Whether any rule is about answers on their way out."""
+        return self._rules[Phase.DELIVER] is not None
+
     @cached_property
     def explaining(self) -> CompiledPolicy:
         """The same rules, whose decisions list in `matched` every rule that held."""

@@ -15,6 +15,8 @@ from accel.caching.stored import Incomplete, PassMark, Stored, VariantList, deco
 from accel.http.cache_status import Forward
 from accel.http.message import Request
 from accel.http.writer import field_lines, status_line
+from accel.policy.decision import Edit
+from accel.policy.edits import FRAMING, edited_fields
 from accel.proxy.covering import Covered, CoveredResponse, Covering, Numbers
 from accel.proxy.origin_view import VIA_LINE
 from accel.proxy.patience import Evidence
@@ -29,12 +31,22 @@ _STORED, _NO_ROOM, _PURGED = index("stored"), index("not_stored_no_room"), index
 class Entry(CoveredResponse):
     """A stored response's head, ready to be sent; kept beside its record (which it must not refer back to)."""
 
-    __slots__ = ("head",)
+    __slots__ = ("_edited", "head", "hits")
 
     def __init__(self, stored: Stored, length: int | None) -> None:
         """`length` is the body's, None if it is not known yet."""
         super().__init__(stored)
         self.head = prepared_head(stored, length)
+        self.hits = 0
+        """Answers that this worker made of it."""
+        self._edited: tuple[tuple[Edit, ...], bytes] | None = None
+
+    def edited_head(self, edits: tuple[Edit, ...], length: int | None) -> bytes:
+        """Return the head with its fields edited; the last one is kept, since most answers get the same edits."""
+        if self._edited is None or self._edited[0] != edits:
+            stored = replace(self.stored, fields=edited_fields(self.stored.fields, edits, FRAMING))
+            self._edited = (edits, prepared_head(stored, length))
+        return self._edited[1]
 
 
 class Variants(Covered):

@@ -17,7 +17,7 @@ from accel.caching.reuse import remaining_s
 from accel.http import cache_status
 from accel.http.conditional import Precondition, evaluate, not_modified_fields
 from accel.http.fields import hop_by_hop
-from accel.http.message import Line, Response
+from accel.http.message import Fields, Line, Response
 from accel.http.ranges import (
     ByteRange,
     Multipart,
@@ -29,6 +29,7 @@ from accel.http.ranges import (
 )
 from accel.http.writer import LAST_CHUNK, chunk, field_lines, status_line
 from accel.origin.fetch import OriginResponse
+from accel.policy.edits import FRAMING, edited_fields
 from accel.proxy.cache import Entry
 from accel.proxy.origin_view import VIA_LINE
 from accel.proxy.outcome import Outcome
@@ -55,6 +56,7 @@ def send_hit(exchange: Exchange, entry: Entry, record: Record, now: float) -> No
 
 def send_stored(exchange: Exchange, entry: Entry, record: Record, now: float, member: bytes) -> None:
     """Answer from a whole stored response; `member` is our part of Cache-Status."""
+    entry.hits += 1
     tail = _tail(exchange, entry, now, member)
     fields = exchange.request.fields
     if (b"if-none-match" in fields or b"if-modified-since" in fields) and _is_not_modified(exchange, entry):
@@ -62,13 +64,14 @@ def send_stored(exchange: Exchange, entry: Entry, record: Record, now: float, me
         return
     if b"range" in fields and _send_ranges(exchange, entry, record, tail):
         return
+    head = _head(exchange, entry, record.length, now)
     exchange.sent_head(entry.stored.status, 0 if exchange.is_head else record.length)
     if exchange.is_head:
-        exchange.connection.write(entry.head + tail)
+        exchange.connection.write(head + tail)
     elif record.length <= _JOINED_BYTES:
-        exchange.connection.write(b"".join((entry.head, tail, *record.chunks())))
+        exchange.connection.write(b"".join((head, tail, *record.chunks())))
     else:
-        exchange.connection.writelines([entry.head + tail, *record.chunks()])
+        exchange.connection.writelines([head + tail, *record.chunks()])
 
 
 async def send_fill(exchange: Exchange, fill: Fill | Join, now: float, member: bytes) -> None:
@@ -93,7 +96,7 @@ async def send_fill(exchange: Exchange, fill: Fill | Join, now: float, member: b
                     pass
         framing, frame = _framing(exchange, fill.length, entry.stored.status)
         exchange.sent_head(entry.stored.status)
-        exchange.connection.write(entry.head + framing + tail_of())
+        exchange.connection.write(_head(exchange, entry, fill.length, now) + framing + tail_of())
         if not exchange.is_head:
             await _copy(exchange, reader.read, frame)
     finally:
@@ -112,11 +115,12 @@ async def send_passed(exchange: Exchange, response: OriginResponse, member: byte
             lines.append((b"date", exchange.date()))
         if response.early:
             exchange.request.keep_alive = False
+        edited = _edited(exchange, head.status, lines)
         closing = exchange.decide_keep()
         exchange.sent_head(head.status)
         exchange.connection.write(
             b"%b%b%bCache-Status: %b\r\n%b%b\r\n"
-            % (status_line(head.status, head.reason), field_lines(lines), VIA_LINE, member, framing, closing)
+            % (status_line(head.status, head.reason), field_lines(edited), VIA_LINE, member, framing, closing)
         )
         if not is_bodiless:
             await _copy(exchange, response.read, frame)
@@ -126,6 +130,7 @@ async def send_passed(exchange: Exchange, response: OriginResponse, member: byte
 
 def send_synthetic(exchange: Exchange, status: int, lines: Sequence[Line], body: bytes) -> None:
     """Answer with a message of our own."""
+    lines = _edited(exchange, status, lines)
     closing = exchange.decide_keep()
     head = b"%b%b%b\r\n" % (status_line(status), field_lines(lines), closing)
     exchange.sent_head(status, 0 if exchange.is_head else len(body))
@@ -136,6 +141,20 @@ def passed_lines(head: Response) -> list[Line]:
     """Return the lines of an origin's response that go on to the client."""
     drop = hop_by_hop(head.fields.get(b"connection")) | _REWRITTEN
     return [line for line in head.fields.lines if line[0] not in drop]
+
+
+def _head(exchange: Exchange, entry: Entry, length: int | None, now: float) -> bytes:
+    """Return a stored response's head, as the rules want it on its way out."""
+    stored = entry.stored
+    edits = exchange.edits(stored.status, stored.fields, current_age(stored, now), entry.hits)
+    return entry.head if not edits else entry.edited_head(edits, length)
+
+
+def _edited(exchange: Exchange, status: int, lines: Sequence[Line]) -> Sequence[Line]:
+    """Return the lines of an answer as the rules want them; those that framing rests on are not theirs to edit."""
+    fields = Fields(lines)
+    edits = exchange.edits(status, fields)
+    return edited_fields(fields, edits, FRAMING).lines if edits else lines
 
 
 def _tail(exchange: Exchange, entry: Entry, now: float, member: bytes) -> bytes:
@@ -158,7 +177,7 @@ def _is_not_modified(exchange: Exchange, entry: Entry) -> bool:
 
 def _send_not_modified(exchange: Exchange, entry: Entry, tail: bytes) -> None:
     exchange.service.counters[_NOT_MODIFIED] += 1
-    lines = not_modified_fields(entry.stored.fields).lines
+    lines = _edited(exchange, 304, not_modified_fields(entry.stored.fields).lines)
     exchange.sent_head(304)
     exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), VIA_LINE, tail))
 
@@ -257,9 +276,10 @@ def _send_multipart(exchange: Exchange, entry: Entry, record: Record, parts: lis
     exchange.connection.writelines([*buffers, multipart.closing])
 
 
-def _send_range_head(exchange: Exchange, status: int, lines: list[Line], length: int, tail: bytes) -> None:
+def _send_range_head(exchange: Exchange, status: int, lines: Sequence[Line], length: int, tail: bytes) -> None:
     if status == 206:
         exchange.service.counters[_PARTIAL] += 1
+    lines = _edited(exchange, status, lines)
     exchange.sent_head(status)
     exchange.connection.write(
         b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), VIA_LINE, length, tail)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVarTuple, assert_never
 
 from accel.caching.reuse import Reuse, judge, only_if_cached
@@ -17,9 +16,11 @@ from accel.caching.storing import is_shareable
 from accel.errors import ClientGone, OriginError, RequestError
 from accel.http.cache_status import Forward
 from accel.http.fields import format_date
-from accel.http.message import Request
-from accel.policy.verdict import Action, RequestVerdict
+from accel.http.message import Fields, Request
+from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDecision
+from accel.policy.verdict import Action
 from accel.proxy import deliver, forward, synth
+from accel.proxy.asking import Asking
 from accel.proxy.cache import Found
 from accel.proxy.outcome import Outcome
 from accel.proxy.streaming import RequestBody
@@ -42,9 +43,11 @@ class Exchange:
     """One request of a connection."""
 
     __slots__ = (
+        "_found",
         "_refusal",
         "_settled",
         "_task",
+        "asking",
         "backend",
         "body",
         "body_bytes",
@@ -76,6 +79,9 @@ class Exchange:
         self.backend = ""
         self.head_sent = False
         self.keep = False
+        self.asking: Asking
+        """Set when the request's turn comes; never for one that could not be read."""
+        self._found: Found | None = None
         self._refusal: RequestError | None = None
         self._settled = False
         self._task: asyncio.Task[None] | None = None
@@ -94,13 +100,14 @@ class Exchange:
         if self._refusal is not None:
             self.fail(self._refusal.status)
             return
-        verdict = self.service.policy.request(self.request, self.client_ip)
+        policy = self.service.policies.of(self.request.host)
+        self.asking = Asking(policy, self.request, policy.request(self.request, self.client_ip))
         expectation = self.request.fields.get(b"expect")
         if expectation is not None and not self._meet(expectation):
             self.service.counters[_EXPECTATIONS] += 1
             self.fail(417)
             return
-        self._take(verdict)
+        self._take(self.asking.decision)
 
     def body_received(self, data: bytes) -> None:
         """A piece of the body arrived."""
@@ -128,27 +135,38 @@ class Exchange:
 
     # The ways.
 
-    def _take(self, verdict: RequestVerdict) -> None:
-        match verdict.action:
+    def _take(self, decision: RequestDecision) -> None:
+        if decision.limits and self._is_limited(decision.limits):
+            return
+        match decision.action:
             case Action.LOOKUP:
                 self._look_up()
             case Action.PASS:
-                self._go(Outcome.PASS, forward.passed, verdict.forward)
+                self._go(Outcome.PASS, forward.passed, decision.forward)
             case Action.PIPE:
                 self._go(Outcome.PASS, forward.piped)
             case Action.PURGE:
                 self._go(Outcome.SYNTHETIC, forward.purged)
             case Action.DENY:
-                self.answer(synth.error(verdict.status, self.date()), Outcome.SYNTHETIC)
+                self._answer_ruled(decision.answer, decision.status, Outcome.SYNTHETIC)
             case _:
-                assert_never(verdict.action)
+                assert_never(decision.action)
+
+    def _is_limited(self, limits: tuple[LimitCheck, ...]) -> bool:
+        """Count the request against its limits; True: one of them was exceeded, and that is answered."""
+        for limit in limits:
+            if not self.service.limiter.admits(limit, self.started_at):
+                wait_s = self.service.limiter.retry_after_s(limit, self.started_at)
+                self._answer_ruled(limit.otherwise, limit.status, Outcome.SYNTHETIC, wait_s)
+                return True
+        return False
 
     def _look_up(self) -> None:
         if b"if-match" in self.request.fields or b"if-unmodified-since" in self.request.fields:
             self._go(Outcome.PASS, forward.passed, Forward.REQUEST)  # the origin's to judge (RFC 9110 §13.2.1)
             return
         now = self.service.now()
-        found = self.service.cache.find(self.request, now)
+        found = self._found = self.service.cache.find(self.asking.asked, now)
         if found.entry is None:
             self._miss(found, found.missing)
             return
@@ -162,8 +180,7 @@ class Exchange:
                 self._hit(found, Outcome.HIT, now)
             case Reuse.STALE_SERVE:
                 self._hit(found, Outcome.STALE, now)
-                # Whatever was asked, HEAD or with a body: only what answers a plain GET can be stored.
-                self.service.refreshing.ask(replace(self.request, method=b"GET", body_length=0), found)
+                self.service.refreshing.ask(self.asking.plain(), found)
             case Reuse.VALIDATE:
                 self._miss(found, judgement.forward or Forward.STALE)
             case _:
@@ -195,11 +212,38 @@ class Exchange:
         except RequestError as error:
             self.fail(error.status)
         except OriginError as error:
-            self.fail(error.status)
+            await self._recover(error, way, *rest)
         except Exception:
             # A defect of ours: this exchange ends at once, the loop's handler counts and reports it.
             self.fail(500)
             raise
+
+    async def _recover(
+        self, error: OriginError, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest
+    ) -> None:
+        """No origin answered usably: do what the rules say, else answer with an error."""
+        if self.head_sent or self._settled:
+            self.fail(error.status)
+            return
+        ruled = self.asking.error(error.status, error.cause)
+        match ruled.recovery:
+            case Recovery.STALE if self._served_stale(error):
+                return
+            case Recovery.RETRY if self._may_ask_again(ruled.pool):
+                self.asking = self.asking.of_pool(ruled.pool)
+                await self._run(way, *rest)
+            case Recovery.ANSWER:
+                self._answer_ruled(ruled.answer, error.status, Outcome.SYNTHETIC)
+            case _:
+                self.fail(error.status)
+
+    def _served_stale(self, error: OriginError) -> bool:
+        found = self._found
+        return found is not None and forward.served_stale(self, found, Forward.STALE, error.status, is_demanded=True)
+
+    def _may_ask_again(self, pool: str) -> bool:
+        """Whether another pool may be asked: a body that the first one read is gone, and one pool is asked once."""
+        return self.asking.pool != pool and (self.body is None or not self.body.was_read)
 
     # What a way does with its answer.
 
@@ -227,6 +271,20 @@ class Exchange:
         status, lines, body = answer
         deliver.send_synthetic(self, status, lines, body)
         self.finish()
+
+    def _answer_ruled(self, answer: Answer | None, status: int, outcome: Outcome, wait_s: int = 0) -> None:
+        """Send what a rule wrote, or the built-in page of a status."""
+        ready = synth.error(status, self.date()) if answer is None else synth.written(answer, self.date())
+        if wait_s:
+            ready[1].append((b"retry-after", b"%d" % wait_s))
+        self.answer(ready, outcome)
+
+    def edits(self, status: int, fields: Fields, age_s: float | None = None, hits: int = 0) -> tuple[Edit, ...]:
+        """Return what the rules change of an answer's fields before it goes out."""
+        if self._refusal is not None or not self.asking.policy.has_deliver:
+            return ()
+        word = self.outcome.word.encode()
+        return self.asking.policy.deliver(self.request, self.client_ip, status, fields, word, age_s, hits).edits
 
     def fail(self, status: int) -> None:
         """Answer with an error, or cut the connection if an answer has begun."""

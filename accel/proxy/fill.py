@@ -25,27 +25,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from accel.caching.freshness import Terms, terms
+from accel.caching.freshness import terms
 from accel.caching.reuse import may_serve_on_error, may_validate
+from accel.caching.stored import Stored
 from accel.caching.storing import Storing, decide, stored_response
+from accel.caching.tags import tags_of, together
 from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.errors import OriginError
 from accel.http.message import Request, Response
 from accel.origin.fetch import OriginRequest, OriginResponse
+from accel.policy.decision import ResponseDecision
+from accel.policy.edits import FLOOR, edited_fields
+from accel.proxy.asking import Asking
 from accel.proxy.cache import Entry, Filling, Found
 from accel.proxy.origin_view import CONDITIONS, origin_request
 from accel.proxy.showing import Showing
 from accel.proxy.streaming import SharedBody
+from accel.stats.counters import index
 from accel.store.store import Record
 
 if TYPE_CHECKING:
-    from accel.proxy.joining import Join
     from accel.proxy.service import Claim, Service
 
 
+_OVERRIDDEN = index("overridden")
 _ERRORS = frozenset({500, 502, 503, 504})
 """What a stale response may stand in for (RFC 5861 §4)."""
 _OF_THE_REQUEST = frozenset(
@@ -67,7 +74,7 @@ class Fill:
     """One fetch for the cache."""
 
     def __init__(
-        self, service: Service, found: Found, request: Request, origin_request: OriginRequest, leader: object
+        self, service: Service, found: Found, asking: Asking, origin_request: OriginRequest, leader: object
     ) -> None:
         """`leader` is whoever may claim an uncacheable response; None for a refresh behind a stale hit."""
         self.is_shared = False
@@ -75,7 +82,8 @@ class Fill:
         self._claim: Claim | None = None
         self._service = service
         self._found = found
-        self._request = request
+        self._asking = asking
+        self._request = asking.asked
         self._origin_request = origin_request
         self._leader = leader
         self._response: OriginResponse | None = None
@@ -190,7 +198,7 @@ class Fill:
 
     async def _fetch(self) -> None:
         request_at = self._service.now()
-        response = await self._service.origin.fetch(self._origin_request)
+        response = await self._service.origin(self._asking.pool).fetch(self._origin_request)
         response_at = self._service.now()
         self.status, self.backend = response.head.status, response.backend
         try:
@@ -231,18 +239,28 @@ class Fill:
             return False
         stored = freshened(entry.stored, head, request_at, response_at, caching, self.number)
         renewed = Response(stored.status, stored.reason, stored.fields)
-        if decide(self._request, renewed, stored.terms, caching) not in _OF_THE_REQUEST:
+        ruled = self._asking.response(renewed, stored.terms, response_at)
+        storing = decide(self._request, renewed, ruled.terms, caching, ruled.lifted)
+        if ruled.pass_why is not None or storing not in _OF_THE_REQUEST:
             return False
+        fields = edited_fields(stored.fields, ruled.edits, FLOOR) if ruled.edits else stored.fields
+        tags = together((*ruled.tags, *stored.tags))
+        stored = replace(stored, terms=ruled.terms, fields=fields, tags=tags)
         self.entry, self.record = self._service.cache.freshen(self._found.primary, record, stored)
         self._settle(Ending.VALIDATED)
         return True
 
     async def _store_or_hand_over(self, response: OriginResponse, request_at: float, response_at: float) -> None:
-        granted = self._granted(response.head, response_at)
-        storing = decide(self._request, response.head, granted, self._service.caching)
+        service, head = self._service, response.head
+        ruled = self._asking.response(head, terms(head, service.caching, response_at), response_at)
+        storing = self._storing(head, ruled)
+        tags = together((*ruled.tags, *tags_of(head.fields)))
+        if ruled.edits:
+            head.fields = edited_fields(head.fields, ruled.edits, FLOOR)
         filling = None
         if storing is Storing.STORE and not self._is_kept_already(request_at):
-            filling = self._begin_storing(response.head, granted, request_at, response_at)
+            stored = stored_response(head, ruled.terms, request_at, response_at, self.number, tags)
+            filling = self._begin_storing(head, stored)
         if filling is not None:
             self._learn(response.head.status, is_storable=True)
             self.entry, self.key = filling.entry, filling.key
@@ -252,21 +270,24 @@ class Fill:
             return
         if self._says_something_lasting(storing, response.head.status):
             self._learn(response.head.status, is_storable=False)
-            self._service.cache.mark(self._found, response_at + self._service.caching.pass_memory_s, self.number)
+            memory_s = service.caching.pass_memory_s if ruled.pass_memory_s is None else ruled.pass_memory_s
+            service.cache.mark(self._found, response_at + memory_s, self.number)
         if self._is_abandoned:
             response.close()
         else:
             self._response = response
         self._settle(Ending.UNCACHEABLE)
 
-    def _granted(self, head: Response, response_at: float) -> Terms:
-        service = self._service
-        return service.policy.response(self._request, head, terms(head, service.caching, response_at))
+    def _storing(self, head: Response, ruled: ResponseDecision) -> Storing:
+        """Return whether a response is stored: first the rules, then the floor under them."""
+        if ruled.pass_why is not None:
+            return Storing.POLICY
+        storing = decide(self._request, head, ruled.terms, self._service.caching, ruled.lifted)
+        if storing is Storing.STORE and ruled.overrides:
+            self._service.counters[_OVERRIDDEN] += 1
+        return storing
 
-    def _begin_storing(
-        self, head: Response, granted: Terms, request_at: float, response_at: float
-    ) -> Filling | None:
-        stored = stored_response(head, granted, request_at, response_at, self.number)
+    def _begin_storing(self, head: Response, stored: Stored) -> Filling | None:
         length = head.body_length if head.body_length >= 0 else None
         return self._service.cache.begin(self._request, self._found.primary, stored, length)
 
@@ -328,60 +349,10 @@ class Fill:
         self.body.stop_retaining()
 
 
-def shared_fill(service: Service, request: Request, client_ip: str, found: Found, leader: object) -> Fill:
+def shared_fill(service: Service, asking: Asking, found: Found, leader: object) -> Fill:
     """Return a fill that asks for the whole, with our own validators if something is stored."""
     is_kept = found.entry is not None and may_validate(found.entry.stored, service.now())
     conditions = conditional_fields(found.entry.stored) if found.entry is not None and is_kept else None
-    asked = origin_request(request, client_ip, whole=True, conditions=conditions)
-    return Fill(service, found, request, asked, leader)
-
-
-class Flights:
-    """The fetches under way that further requests of this worker may join, by key."""
-
-    def __init__(self) -> None:
-        self._flights: dict[bytes, Fill | Join] = {}
-        self._storing: dict[bytes, Fill] = {}
-        """The last to begin, where several do so under one key."""
-
-    def find(self, service: Service, found: Found) -> Fill | Join | None:
-        """Return the fetch under way for this key, unless an invalidation came after it began."""
-        flight = self._flights.get(found.key)
-        return flight if flight is not None and _is_uncovered(service, found, flight) else None
-
-    def is_storing(self, service: Service, found: Found) -> bool:
-        """Whether some fill, joinable or not, stores for this key, and no invalidation came after it began."""
-        fill = self._storing.get(found.key)
-        return fill is not None and _is_uncovered(service, found, fill)
-
-    def begins_storing(self, key: bytes, fill: Fill) -> None:
-        """`fill` has a body to store for `key`."""
-        self._storing[key] = fill
-
-    def ends_storing(self, key: bytes, fill: Fill) -> None:
-        """`fill` has stored it, or not."""
-        if self._storing.get(key) is fill:
-            del self._storing[key]
-
-    def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
-        """Start a fill that others may join, here by `find` and in other workers by `claim`."""
-        fill.share(claim)
-        self.add(found.key, fill)
-        fill.start(lambda ended: self.remove(found.key, ended))
-
-    def add(self, key: bytes, flight: Fill | Join) -> None:
-        """From now on requests for `key` may join this one."""
-        self._flights[key] = flight
-
-    def remove(self, key: bytes, flight: Fill | Join) -> None:
-        """No further request may join this one; idempotent."""
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-
-
-def _is_uncovered(service: Service, found: Found, flight: Fill | Join) -> bool:
-    """Whether no invalidation came since it began: of its key, or, once its head has come, of its tags."""
-    cache = service.cache
-    if not cache.may_join(found.primary, flight.number):
-        return False
-    return flight.entry is None or cache.may_serve(found.primary, flight.entry)
+    client_ip = asking.shown_ip if leader is not None else ""
+    asked = origin_request(asking.asked, client_ip, whole=True, conditions=conditions)
+    return Fill(service, found, asking, asked, leader)

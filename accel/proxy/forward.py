@@ -7,12 +7,13 @@ in `proxy.fill`. Invariant: a request is forwarded at most once for its client, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from accel.caching.invalidation import Purge, What, requested, targets
 from accel.caching.key import primary_key
-from accel.caching.reuse import Reuse, judge, may_serve_on_error, remaining_s
+from accel.caching.reuse import Reuse, judge, may_serve_on_error, may_serve_stale, remaining_s
 from accel.errors import OriginError
 from accel.http import cache_status
 from accel.http.cache_status import Forward
@@ -64,7 +65,9 @@ async def purged(exchange: Exchange) -> None:
     """Drop what the request names in all workers, then answer with a receipt; 404 if no URL was stored."""
     service, started_at = exchange.service, exchange.service.now()
     try:
-        purge = requested(exchange.request)
+        decision = exchange.asking.decision
+        named = replace(exchange.request, host=decision.asked.host, target=decision.asked.target)
+        purge = requested(named, decision.is_soft)
         receipt = await service.invalidator.invalidate(purge, counted=True)
     except ValueError as error:
         exchange.answer(synth.receipt(400, {"error": str(error)}, exchange.date()), Outcome.SYNTHETIC)
@@ -76,7 +79,8 @@ async def purged(exchange: Exchange) -> None:
 
 async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
     """Fetch for the cache, together with whoever wants the same, and answer."""
-    request, service = exchange.request, exchange.service
+    asking, service = exchange.asking, exchange.service
+    request = asking.asked
     is_unshared = exchange.body is not None or b"authorization" in request.fields
     if request.method != b"GET" or found.is_marked or is_unshared:
         await _miss_alone(exchange, found, reason)
@@ -103,7 +107,7 @@ async def _followed(
 ) -> Next:
     """Answer from another request's fill, unless its head does not come `until` then."""
     await wait_until(until, fill.head())
-    if not fill.has_head and not exchange.service.origin.reserve():
+    if not fill.has_head and not exchange.service.origin(exchange.asking.pool).reserve():
         await fill.head()
     if fill.has_head:
         return await _answered(exchange, found, fill, False, may_fail, reason)
@@ -113,10 +117,11 @@ async def _followed(
 
 async def _led(exchange: Exchange, found: Found, reason: Forward, until: float | None) -> Next:
     """Fetch for this worker, unless another one does: then wait for that, and look what came of it."""
-    request, service = exchange.request, exchange.service
+    asking, service = exchange.asking, exchange.service
+    request = asking.asked
     claim = None if reason is Forward.REQUEST else service.claim(found.key)
     if claim is not None and not claim.leads:
-        flight = await joined(service, request, found, claim, until)
+        flight = await joined(service, asking, found, claim, until)
         match flight:
             case Unjoined.ENDED:
                 return _answered_from_store(exchange, service.cache.find(request, service.now()), reason)
@@ -134,7 +139,7 @@ async def _led(exchange: Exchange, found: Found, reason: Forward, until: float |
         if claim is not None:
             claim.release()
         return next_step
-    fill = shared_fill(service, request, exchange.client_ip, found, exchange)
+    fill = shared_fill(service, asking, found, exchange)
     service.flights.begin(found, fill, claim)
     return await _answered(exchange, found, fill, True, False, reason)
 
@@ -169,7 +174,7 @@ async def _answered(
             case Ending.UNCACHEABLE:
                 return await _answer_claimed(exchange, fill, reason)
             case Ending.FAILED:
-                if _served_stale(exchange, found, reason, fill.status):
+                if served_stale(exchange, found, reason, fill.status):
                     return Next.NOTHING
                 if may_fail:
                     return Next.AGAIN
@@ -182,7 +187,7 @@ async def _answer_from(exchange: Exchange, fill: Fill | Join, is_leader: bool, r
     service, entry = exchange.service, fill.entry
     assert entry is not None
     if not is_leader:
-        if not fill.fits(exchange.request):
+        if not fill.fits(exchange.asking.asked):
             return Next.AGAIN
         service.counters[_COLLAPSED] += 1
     now = service.now()
@@ -216,12 +221,18 @@ async def _answer_claimed(exchange: Exchange, fill: Fill | Join, reason: Forward
     return Next.NOTHING
 
 
-def _served_stale(exchange: Exchange, found: Found, reason: Forward, status: int | None) -> bool:
-    """Answer with what is stored though the forward failed, if that is allowed (RFC 5861 §4)."""
+def served_stale(
+    exchange: Exchange, found: Found, reason: Forward, status: int | None, is_demanded: bool = False
+) -> bool:
+    """Answer with what is stored though the forward failed, if that is allowed (RFC 5861 §4).
+
+    `is_demanded`: a rule says so, however old it is.
+    """
     service, now = exchange.service, exchange.service.now()
     if found.entry is None or found.record is None or not service.cache.may_serve(found.primary, found.entry):
         return False
-    if not may_serve_on_error(found.entry.stored, exchange.request.fields, now, service.caching):
+    stored, fields = found.entry.stored, exchange.request.fields
+    if not (is_demanded and may_serve_stale(stored)) and not may_serve_on_error(stored, fields, now, service.caching):
         return False
     exchange.outcome = Outcome.STALE
     member = cache_status.forward(reason, status=status, ttl_s=remaining_s(found.entry.stored, now))
@@ -232,9 +243,9 @@ def _served_stale(exchange: Exchange, found: Found, reason: Forward, status: int
 
 async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None:
     """Fetch for this request alone, as the client asked it; store what may be stored."""
-    request, service = exchange.request, exchange.service
-    if request.method == b"GET" and exchange.body is None:
-        fill = Fill(service, found.without_entry(), request, origin_request(request, exchange.client_ip), exchange)
+    asking, service = exchange.asking, exchange.service
+    if asking.asked.method == b"GET" and exchange.body is None:
+        fill = Fill(service, found.without_entry(), asking, origin_request(asking.asked, asking.shown_ip), exchange)
         fill.start(lambda ended: None)
         if await _answered(exchange, found, fill, True, False, reason) is not Next.NOTHING:
             raise OriginError("the response outgrew the store before it could be read")
@@ -244,8 +255,9 @@ async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None
 
 
 async def _fetch(exchange: Exchange) -> OriginResponse:
-    asked = origin_request(exchange.request, exchange.client_ip, exchange.body)
-    response = await exchange.service.origin.fetch(asked)
+    asking = exchange.asking
+    asked = origin_request(asking.asked, asking.shown_ip, exchange.body)
+    response = await exchange.service.origin(asking.pool).fetch(asked)
     exchange.backend = response.backend
     return response
 
@@ -258,7 +270,7 @@ async def _pass_on(exchange: Exchange, response: OriginResponse, reason: Forward
 
 async def _invalidate(exchange: Exchange, response: OriginResponse) -> None:
     """After a successful unsafe method nothing that was stored for its targets is served (RFC 9111 §4.4)."""
-    keys = tuple(primary_key(host, target) for host, target in targets(exchange.request, response.head))
+    keys = tuple(primary_key(host, target) for host, target in targets(exchange.asking.asked, response.head))
     if not keys:
         return
     try:

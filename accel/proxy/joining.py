@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from accel.caching.stored import Incomplete, decode
 from accel.errors import ResponseTruncated
 from accel.http.message import Request
+from accel.proxy.asking import Asking
 from accel.proxy.cache import Entry, Found
 from accel.proxy.fill import Ending, Fill
 from accel.proxy.patience import wait_until
@@ -127,7 +128,7 @@ class Join:
 
 
 async def joined(
-    service: Service, request: Request, found: Found, claim: Claim, until: float | None
+    service: Service, asking: Asking, found: Found, claim: Claim, until: float | None
 ) -> Join | Fill | Unjoined:
     """Wait for another worker's fetch until there is something to read, or it has ended; see the module's top.
 
@@ -143,7 +144,7 @@ async def joined(
         record = service.cache.under_way(claim.name)
         if record is not None:
             join = Join(service, found.key, claim, step, record)
-            if not join.fits(request):
+            if not join.fits(asking.asked):
                 return Unjoined.UNFIT
             if join.is_whole or (goes_on and record.length):
                 join.start()
@@ -153,7 +154,7 @@ async def joined(
         if record is not None:
             until = None
         if not await wait_until(until, claim.changed(step)):
-            if service.origin.reserve():
+            if service.origin(asking.pool).reserve():
                 return Unjoined.LATE
             until = None
         goes_on = claim.stands

@@ -53,7 +53,10 @@ def origin_request(
     whole: bool = False,
     conditions: list[Line] | None = None,
 ) -> OriginRequest:
-    """Return what is sent on; `whole` drops the client's conditions, `conditions` are our own for a validation."""
+    """Return what is sent on; `whole` drops the client's conditions, `conditions` are our own for a validation.
+
+    An empty `client_ip` says nothing of the client: a unix socket's, or one that must not be seen.
+    """
     drop = hop_by_hop(request.fields.get(b"connection"))
     if whole:
         drop |= CONDITIONS

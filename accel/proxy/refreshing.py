@@ -23,7 +23,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from accel.caching.reuse import Reuse, judge
-from accel.http.message import Request
+from accel.proxy.asking import Asking
 from accel.proxy.cache import Found
 from accel.proxy.fill import shared_fill
 from accel.stats.counters import index
@@ -52,7 +52,7 @@ class Refreshing:
         self._running = 0
         self._hits: dict[bytes, int] = {}
         """Of what waits: stale hits since it does."""
-        self._requests: dict[bytes, Request] = {}
+        self._asked: dict[bytes, Asking] = {}
         """Of what waits: what was asked."""
 
     def use(self, service: Service, share: int | None) -> None:
@@ -60,27 +60,27 @@ class Refreshing:
         self._service, self._share = service, share
         self._go_on()
 
-    def ask(self, request: Request, found: Found) -> None:
-        """A stale response was served to `request`, a plain GET: refresh it, now or when its turn comes."""
+    def ask(self, asking: Asking, found: Found) -> None:
+        """A stale response was served to `asking`, a plain GET: refresh it, now or when its turn comes."""
         if found.key in self._hits:
             self._hits[found.key] += 1
         elif not self._is_full:
-            self._begin(request, found)
+            self._begin(asking, found)
         elif self._service.flights.find(self._service, found) is None:
-            self._defer(request, found.key)
+            self._defer(asking, found.key)
 
     @property
     def _is_full(self) -> bool:
         return self._share is not None and self._running >= self._share
 
-    def _defer(self, request: Request, key: bytes) -> None:
+    def _defer(self, asking: Asking, key: bytes) -> None:
         is_room = len(self._hits) < self._most_waiting
         self._service.counters[_DEFERRED if is_room else _LEFT_OUT] += 1
         if is_room:
             self._hits[key] = 1
-            self._requests[key] = request
+            self._asked[key] = asking
 
-    def _begin(self, request: Request, found: Found) -> None:
+    def _begin(self, asking: Asking, found: Found) -> None:
         """Refresh what was found, unless that is under way here or in another worker."""
         service = self._service
         if service.flights.find(service, found) is not None:
@@ -88,7 +88,7 @@ class Refreshing:
         claim = service.claim(found.key)
         if claim is not None and not claim.leads:
             return
-        fill = shared_fill(service, request, "", found, None)
+        fill = shared_fill(service, asking, found, None)
         self._running += 1
         service.counters[_REFRESHES] += 1
         service.flights.begin(found, fill, claim)
@@ -110,12 +110,12 @@ class Refreshing:
     def _look_again(self, key: bytes) -> None:
         """Refresh a page whose turn has come, if it still is what it was: stored, and stale."""
         del self._hits[key]
-        request, service = self._requests.pop(key), self._service
+        asking, service = self._asked.pop(key), self._service
         now = service.now()
-        found = service.cache.find(request, now)
+        found = service.cache.find(asking.asked, now)
         entry = found.entry
         if entry is None:
             return
-        judgement = judge(entry.stored, request.fields, now, service.caching, entry.is_soft_purged)
+        judgement = judge(entry.stored, asking.request.fields, now, service.caching, entry.is_soft_purged)
         if judgement.reuse is not Reuse.FRESH:
-            self._begin(request, found)
+            self._begin(asking, found)

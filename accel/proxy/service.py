@@ -6,16 +6,16 @@ old one until they end. Owns nothing that lives longer than a configuration exce
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from accel.caching.invalidation import Purge
 from accel.config import CachingOptions, Limits
 from accel.origin.fetch import Origin
-from accel.policy.verdict import Policy
+from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
-from accel.proxy.fill import Flights
+from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing
 from accel.stats.access_log import AccessLog
@@ -102,9 +102,10 @@ class Invalidator(Protocol):
 class Service:
     """Everything that an exchange needs beside its connection."""
 
-    policy: Policy
+    policies: Sites
     cache: Cache
-    origin: Origin
+    origins: Mapping[str, Origin]
+    """By pool; "" is the command line's, or the first that a policy names."""
     flights: Flights
     refreshing: Refreshing
     invalidator: Invalidator
@@ -117,6 +118,10 @@ class Service:
     log: AccessLog | None
     now: Callable[[], float]
     """Wall time, s."""
+
+    def origin(self, pool: str) -> Origin:
+        """Return a pool; the default one for a name that a reload took away."""
+        return self.origins.get(pool) or self.origins[""]
 
     def claim(self, key: bytes) -> Claim | None:
         """Lead or follow the machine's fetch of `key`; None if each worker is on its own."""

@@ -28,6 +28,7 @@ class RequestBody:
         "has_begun",
         "length",
         "on_first_read",
+        "was_read",
         "window_bytes",
     )
 
@@ -35,7 +36,7 @@ class RequestBody:
         """`flow(False)` asks the connection to stop reading, `flow(True)` to go on."""
         self.length = length
         self.window_bytes = window_bytes
-        self.has_begun = self.ended = False
+        self.has_begun = self.ended = self.was_read = False
         self.on_first_read: Callable[[], None] | None = None
         self._flow = flow
         self._chunks: deque[bytes] = deque()
@@ -50,6 +51,7 @@ class RequestBody:
 
     async def read(self) -> bytes:
         """Return the next piece, empty at the end; raises what `fail` was given."""
+        self.was_read = True
         if self.on_first_read is not None:
             first, self.on_first_read = self.on_first_read, None
             first()

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from accel.http.cache_status import NAME
 from accel.http.message import Line
+from accel.policy.decision import Answer as Ruled
 
 Answer = tuple[int, list[Line], bytes]
 """Status, field lines (without Connection), body."""
@@ -44,6 +45,14 @@ def error(status: int, date: bytes) -> Answer:
     if status == 503:
         lines.append((b"retry-after", b"5"))
     return status, lines, body
+
+
+def written(answer: Ruled, date: bytes) -> Answer:
+    """Return an answer that a rule wrote; what it says of caching is its own, else it is not to be stored."""
+    lines = [(b"date", date), *answer.lines, (b"content-length", b"%d" % len(answer.body)), (b"server", NAME)]
+    if not any(name == b"cache-control" for name, _ in answer.lines):
+        lines.append((b"cache-control", b"no-store"))
+    return answer.status, lines, answer.body
 
 
 def only_if_cached(date: bytes) -> Answer:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from accel import __version__
 from accel.config import Config, LogOptions
 from accel.errors import AccelError, StartError
+from accel.policy import built_in
 from accel.proxy.limiter import LimitTable
 from accel.server import handover
 from accel.server.channel import (
@@ -113,6 +114,7 @@ class Arbiter:
         """See `run`."""
         server, given = self.config.server, self._given
         ids(server.user, server.group)
+        built_in.checked()
         asyncio.set_event_loop(self._loop)
         self.health.configure(self.config.origin.backends, self.config.probe)
         self.health.inherit(given.backends if given else ())

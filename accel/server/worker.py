@@ -25,10 +25,10 @@ from setproctitle import setproctitle
 
 from accel.config import Config, LogFormat
 from accel.origin.fetch import Origin
-from accel.policy.default import DefaultPolicy
+from accel.policy.built_in import built_in_sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
-from accel.proxy.fill import Flights
+from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Service
@@ -164,9 +164,9 @@ class Worker:
     def _make_service(self) -> Service:
         config = self._config
         service = Service(
-            policy=DefaultPolicy(config.purge_from),
+            policies=built_in_sites(config.caching, config.purge_from),
             cache=self._cache,
-            origin=self._origin,
+            origins={"": self._origin},
             flights=self._flights,
             refreshing=self._refreshing,
             invalidator=self._invalidator,

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from accel.cli import main
 from accel.http.message import Request
-from accel.policy.default import DefaultPolicy
-from accel.policy.verdict import RequestVerdict
-from accel.server import worker
+from accel.policy.compile import CompiledPolicy
+from accel.policy.decision import RequestDecision
+
+_request = CompiledPolicy.request
 
 
-class LoopingPolicy(DefaultPolicy):
-    """The default policy, but for one target."""
-
-    def request(self, request: Request, client_ip: str) -> RequestVerdict:
-        while request.target == b"/loop":
-            pass
-        return super().request(request, client_ip)
+def _looping(policy: CompiledPolicy, request: Request, client_ip: str) -> RequestDecision:
+    while request.target == b"/loop":
+        pass
+    return _request(policy, request, client_ip)
 
 
 if __name__ == "__main__":
-    worker.DefaultPolicy = LoopingPolicy  # type: ignore[attr-defined]
+    CompiledPolicy.request = _looping  # type: ignore[method-assign]
     main()

@@ -7,11 +7,11 @@ import gc
 import pytest
 from wire_scene import NOW, MakeScene, Scene
 
-from accel.config import Limits
+from accel.config import CachingOptions, Limits
 from accel.http.fields import format_date
-from accel.http.message import Request
-from accel.policy.default import DefaultPolicy
-from accel.policy.verdict import RequestVerdict
+from accel.policy.built_in import built_in
+from accel.policy.compile import CompiledPolicy
+from accel.policy.sites import Sites
 
 
 async def test_a_flood_of_pipelined_hits_waits_for_a_client_that_does_not_read(make_scene: MakeScene) -> None:
@@ -368,18 +368,18 @@ async def test_a_pipelined_upload_beyond_the_window_is_not_read_before_the_origi
 
 
 async def test_a_defect_in_a_pipelined_request_ends_its_connection(scene: Scene) -> None:
-    class Broken(DefaultPolicy):
-        def request(self, request: Request, client_ip: str) -> RequestVerdict:
-            if request.target == b"/broken":
+    class Broken(Sites):
+        def of(self, host: bytes) -> CompiledPolicy:
+            if host == b"broken":
                 raise ZeroDivisionError("a defect")
-            return super().request(request, client_ip)
+            return super().of(host)
 
-    scene.service.policy = Broken(())
+    scene.service.policies = Broken((), built_in(CachingOptions(), ()))
     pipelined, alone = scene.client(), scene.client()
-    pipelined.send(pipelined.request("/1") + pipelined.request("/broken") + pipelined.request("/3"))
+    pipelined.send(pipelined.request("/1") + pipelined.request("/2", host="broken") + pipelined.request("/3"))
     (await scene.call()).answer(b"1", cache_control="no-store")
     with pytest.raises(ZeroDivisionError):
-        alone.ask("/broken")
+        alone.ask("/2", host="broken")
     await scene.settle()
     assert pipelined.transport.is_lost
     assert alone.transport.is_lost

@@ -20,12 +20,13 @@ from accel.caching.invalidation import Purge, What
 from accel.config import LOOPBACK, CachingOptions, ClientTimeouts, Limits
 from accel.errors import OriginError
 from accel.origin.fetch import Origin
-from accel.policy.default import DefaultPolicy
+from accel.policy.built_in import built_in_sites
+from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
 from accel.proxy.covering import key_names, tag_names
-from accel.proxy.fill import Flights
+from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
@@ -164,6 +165,7 @@ class Scene:
         row: int = 0,
         coalescer: Coalescer | None = None,
         beside: Scene | None = None,
+        policies: Sites | None = None,
     ) -> None:
         """With an `arena` the worker stores there, by its `row`; `beside` is another worker of the same machine."""
         limits = limits or Limits()
@@ -180,9 +182,9 @@ class Scene:
         self.flights = Flights()
         self.refreshing = Refreshing()
         self.service = Service(
-            policy=DefaultPolicy(LOOPBACK),
+            policies=policies or built_in_sites(caching or CachingOptions(), LOOPBACK),
             cache=self.cache,
-            origin=cast(Origin, self.origin),
+            origins={"": cast(Origin, self.origin)},
             flights=self.flights,
             refreshing=self.refreshing,
             invalidator=self.machine,

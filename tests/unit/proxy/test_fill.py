@@ -11,6 +11,7 @@ from wire_scene import Scene
 from accel.caching.invalidation import Purge, What
 from accel.errors import OriginTimeout
 from accel.http.message import Fields, Request
+from accel.proxy.asking import Asking
 from accel.proxy.fill import Ending, Fill
 from accel.proxy.origin_view import origin_request
 
@@ -24,7 +25,9 @@ class Stage(Scene):
     def fill(self, leader: object = None) -> Fill:
         """Begin a fill that others may join."""
         found = self.cache.find(REQUEST, self.now)
-        fill = Fill(self.service, found, REQUEST, origin_request(REQUEST, "", whole=True), leader)
+        policy = self.service.policies.of(REQUEST.host)
+        asking = Asking(policy, REQUEST, policy.request(REQUEST, ""))
+        fill = Fill(self.service, found, asking, origin_request(REQUEST, "", whole=True), leader)
         self.flights.begin(found, fill, None)
         return fill
 

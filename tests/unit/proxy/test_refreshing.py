@@ -178,7 +178,7 @@ async def test_after_a_purge_of_all_that_waits_nothing_is_left_waiting(stage: St
     await stage.answer(0)
 
     assert stage.asked() == ["/0", "/1"]
-    assert not stage.refreshing._hits and not stage.refreshing._requests
+    assert not stage.refreshing._hits and not stage.refreshing._asked
 
 
 async def test_a_soft_purge_of_everything_refreshes_the_hit_pages_within_the_share(stage: Stage) -> None:

@@ -7,14 +7,14 @@ from ipaddress import ip_network
 import pytest
 
 from accel.caching.freshness import Terms
-from accel.config import LOOPBACK
+from accel.config import LOOPBACK, CachingOptions
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Request, Response
 from accel.http.request_parser import METHODS
-from accel.policy.default import DefaultPolicy
+from accel.policy.built_in import built_in
 from accel.policy.verdict import Action
 
-POLICY = DefaultPolicy(LOOPBACK)
+POLICY = built_in(CachingOptions(), LOOPBACK)
 
 
 def request(method: bytes = b"GET", upgrade: bytes = b"", **fields: bytes) -> Request:
@@ -55,11 +55,11 @@ def test_purge_is_for_allowed_addresses(address: str, action: Action) -> None:
 
 
 def test_purge_may_be_allowed_elsewhere_or_nowhere() -> None:
-    wide = DefaultPolicy([ip_network("10.0.0.0/8"), ip_network("fe80::/10")])
+    wide = built_in(CachingOptions(), [ip_network("10.0.0.0/8"), ip_network("fe80::/10")])
     assert wide.request(request(b"PURGE"), "10.1.2.3").action is Action.PURGE
     assert wide.request(request(b"PURGE"), "fe80::1%eth0").action is Action.PURGE
     assert wide.request(request(b"PURGE"), "127.0.0.1").action is Action.DENY
-    assert DefaultPolicy([]).request(request(b"PURGE"), "127.0.0.1").action is Action.DENY
+    assert built_in(CachingOptions(), []).request(request(b"PURGE"), "127.0.0.1").action is Action.DENY
 
 
 @pytest.mark.parametrize("field", ["x_forwarded_for", "forwarded", "via"])
@@ -69,4 +69,4 @@ def test_a_purge_that_a_proxy_forwards_is_denied_wherever_the_proxy_is(field: st
 
 def test_a_response_is_taken_at_its_word() -> None:
     terms = Terms(5.0)
-    assert POLICY.response(request(), Response(200), terms) is terms
+    assert POLICY.response(POLICY.request(request(), ""), request(), Response(200), terms, 0.0).terms is terms

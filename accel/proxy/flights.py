@@ -1,0 +1,67 @@
+"""The fetches of one worker that further requests may join, and those that store, by key.
+
+Owns who may join what: a fetch that began before an invalidation is never joined by a request that came after it.
+The table over all workers is `store.flights`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accel.proxy.cache import Found
+from accel.proxy.fill import Fill
+
+if TYPE_CHECKING:
+    from accel.proxy.joining import Join
+    from accel.proxy.service import Claim, Service
+
+
+class Flights:
+    """The fetches under way that further requests of this worker may join, by key."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Fill | Join] = {}
+        self._storing: dict[bytes, Fill] = {}
+        """The last to begin, where several do so under one key."""
+
+    def find(self, service: Service, found: Found) -> Fill | Join | None:
+        """Return the fetch under way for this key, unless an invalidation came after it began."""
+        flight = self._flights.get(found.key)
+        return flight if flight is not None and _is_uncovered(service, found, flight) else None
+
+    def is_storing(self, service: Service, found: Found) -> bool:
+        """Whether some fill, joinable or not, stores for this key, and no invalidation came after it began."""
+        fill = self._storing.get(found.key)
+        return fill is not None and _is_uncovered(service, found, fill)
+
+    def begins_storing(self, key: bytes, fill: Fill) -> None:
+        """`fill` has a body to store for `key`."""
+        self._storing[key] = fill
+
+    def ends_storing(self, key: bytes, fill: Fill) -> None:
+        """`fill` has stored it, or not."""
+        if self._storing.get(key) is fill:
+            del self._storing[key]
+
+    def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
+        """Start a fill that others may join, here by `find` and in other workers by `claim`."""
+        fill.share(claim)
+        self.add(found.key, fill)
+        fill.start(lambda ended: self.remove(found.key, ended))
+
+    def add(self, key: bytes, flight: Fill | Join) -> None:
+        """From now on requests for `key` may join this one."""
+        self._flights[key] = flight
+
+    def remove(self, key: bytes, flight: Fill | Join) -> None:
+        """No further request may join this one; idempotent."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+def _is_uncovered(service: Service, found: Found, flight: Fill | Join) -> bool:
+    """Whether no invalidation came since it began: of its key, or, once its head has come, of its tags."""
+    cache = service.cache
+    if not cache.may_join(found.primary, flight.number):
+        return False
+    return flight.entry is None or cache.may_serve(found.primary, flight.entry)
