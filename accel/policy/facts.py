@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, prod
 from typing import Any
 
 from accel.config import Network
@@ -20,8 +20,8 @@ Value = str | int | float | Network
 STATUSES = range(100, 600)
 _ORDERED = frozenset({"<", "<=", ">", ">="})
 _FLIPPED = {"==": "!=", "in": "!=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-_MOST_VALUES = 500
-"""Longer lists are not gone through value by value."""
+_MOST_PAIRS = 20_000
+"""Of one fact's values with another's: of longer lists nothing is concluded but what sets tell at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def fact(subject: str, operator: str, values: tuple[Value, ...], *, is_set: bool
     made = Fact(subject, operator, tuple(sorted(set(values), key=str)), is_set, None, _test(operator, texts))
     if subject == "status":
         return replace(made, finite=frozenset(status for status in STATUSES if made.holds(status)))
-    is_counted = operator == "in" and len(values) <= _MOST_VALUES and not any(map(_is_network, values))
+    is_counted = operator == "in" and not any(map(_is_network, values))
     return replace(made, finite=frozenset(values)) if is_counted else made
 
 
@@ -89,8 +89,12 @@ def implies(a: Fact, b: Fact) -> bool:
         return False
     if a == b:
         return True
+    if a.finite is not None and b.finite is not None:
+        return a.finite <= b.finite
+    if _are_too_many(a, b):
+        return False
     if a.finite is not None:
-        return a.finite <= b.finite if b.finite is not None else all(map(b.holds, a.finite))
+        return all(map(b.holds, a.finite))
     if b.operator == "!=" and not a.is_set:
         return not any(map(a.holds, b.values))
     decide = _IMPLIES.get((a.operator, b.operator))
@@ -103,6 +107,10 @@ def excludes(a: Fact, b: Fact) -> bool:
     """Whether no value fits both."""
     if a.subject != b.subject or a.is_set:
         return False
+    if a.finite is not None and b.finite is not None:
+        return a.finite.isdisjoint(b.finite)
+    if _are_too_many(a, b):
+        return False
     if a.finite is not None or b.finite is not None:
         first, second = (a, b) if a.finite is not None else (b, a)
         return not any(map(second.holds, first.finite or ()))
@@ -110,6 +118,11 @@ def excludes(a: Fact, b: Fact) -> bool:
     if decide is not None:
         return all(decide(one, other) for one in a.values for other in b.values)
     return _are_apart(_interval(a), _interval(b))
+
+
+def _are_too_many(a: Fact, b: Fact) -> bool:
+    counts = (len(of.values if of.finite is None else of.finite) for of in (a, b))
+    return prod(counts) > _MOST_PAIRS
 
 
 # Which values fit.

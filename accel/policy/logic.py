@@ -17,6 +17,8 @@ from accel.policy.nodes import Place
 from accel.policy.templates import plain
 from accel.policy.vocabulary import ALWAYS_THERE
 
+_MOST_VALUES = 500
+"""Longer lists are not gone through value by value."""
 _MOST_STEPS = 2000
 """Of one question. Conditions that people write take a few dozen."""
 
@@ -177,7 +179,7 @@ def _is_emptied(parts: tuple[Formula, ...]) -> bool:
     """Whether one input's facts together leave no value that fits."""
     single = [part for part in parts if isinstance(part, Fact) and not part.is_set]
     for part in single:
-        if part.finite is not None:
+        if part.finite is not None and len(part.finite) <= _MOST_VALUES:
             others = [other for other in single if other.subject == part.subject]
             if not any(all(other.holds(value) for other in others) for value in part.finite):
                 return True

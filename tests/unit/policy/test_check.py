@@ -173,3 +173,12 @@ def test_what_can_be_reached_is_not_complained_of(text: str) -> None:
 )
 def test_a_rule_that_an_earlier_one_takes_is_found(text: str) -> None:
     assert any("never reached" in what for what in messages(f"request {{\n{text}\n}}"))
+
+
+def test_long_lists_are_compared_without_going_through_all_pairs() -> None:
+    lines = "\n".join(f"/page-{number}/*" for number in range(50_000))
+    rules = "\n".join(f"when path {word} @{name} {{ pass }}" for word in ("in", "glob", "under") for name in "ab")
+
+    found = checked(f'list a from "a"\nlist b from "b"\nrequest {{\n{rules}\n}}', {"a": lines, "b": f"{lines}\n/x/*"})
+
+    assert (len(found.lists["a"]), len(found.lists["b"])) == (50_000, 50_001)
