@@ -6,7 +6,7 @@ and only addresses that may purge do.
 
 What a verdict makes of the edits: a lookup gets them all. What is passed or piped goes as it came, for its one
 client: host and header edits hold for it, while query, cookies, key and seal are about what may be shared. A purge
-gets those of them that make the URL's key.
+gets those of them that make the URL: `query` and `host`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from accel.caching.freshness import Terms
+from accel.caching.tags import together
 from accel.config import CachingOptions, Network
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Request, Response
@@ -111,6 +112,8 @@ class CompiledPolicy:
         target = request.target
         if draft.query or draft.is_sorted:
             target = edited_target(target, draft.query, draft.is_sorted)
+        if action is Action.PURGE:
+            return shaped(request, target, host, (), (), ())
         if draft.is_sealed:
             pool = draft.pool.encode() if self._has_pools else b""
             return sealed(request, target, host, draft.cookies, draft.edits, draft.keyed, draft.shown, pool)
@@ -151,7 +154,7 @@ class CompiledPolicy:
             pass_why=None if ruling is None else ruling.why,
             overrides=tuple({override.what: override for override in draft.overrides}.values()),
             edits=draft.edits,
-            tags=tuple(dict.fromkeys(draft.tags)),
+            tags=together(draft.tags),
             pass_memory_s=draft.pass_memory_s,
             rule=deciding if ruling is None else ruling.rule,
             matched=_each_once(draft),

@@ -29,7 +29,10 @@ def granted(
         terms = replace(terms, lifetime_s=shortened)
     if draft.grace_s is not None or draft.if_error_s is not None:
         terms = _with_grace(draft, terms, response)
-    return terms if draft.keep_s is None else replace(terms, keep_s=draft.keep_s)
+    if draft.keep_s is not None:
+        terms = replace(terms, keep_s=draft.keep_s)
+    is_shared = any(override.what == "authorization" for override in draft.overrides)
+    return replace(terms, is_shared=True) if is_shared else terms
 
 
 def _with_lifetime(draft: Draft, terms: Terms, response: Response, options: CachingOptions, now: float) -> Terms:

@@ -115,12 +115,13 @@ def test_what_joins_the_key_tells_requests_apart() -> None:
 
 
 def test_a_purge_names_the_key_of_a_get() -> None:
-    policy = ruled('query drop utm, sort; host canonical "x"; when method == "GET" { query drop z }',
+    policy = ruled('seal; query drop utm, sort; host canonical "x"; when method == "GET" { query drop z }',
                    "purge { allow 192.0.2.1 }")  # fmt: skip
 
-    decision = decide(policy, get("/?z&b&a&utm", method="PURGE"))
+    decision = decide(policy, get("/?z&b&a&utm", method="PURGE", surrogate_key="shop"))
 
     assert (decision.action, decision.asked.target, decision.asked.host) == (Action.PURGE, b"/?a&b", b"x")
+    assert decision.asked.fields.get(b"surrogate-key") == b"shop"
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,15 @@ def test_an_override_lets_one_thing_past() -> None:
     assert rehearsal.ask(request, "").outcome == "miss"
     seen = rehearsal.ask(request, "")
     assert seen.outcome == "hit" and b"set-cookie" not in seen.fields
+
+
+def test_an_override_of_credentials_shares_the_answer_with_others_credentials() -> None:
+    policy = compiled(checked('response { ttl 1m; override authorization reason "one token for all" }'))
+    rehearsal = Rehearsal(policy, CACHING, NOW)
+
+    outcomes = [
+        rehearsal.ask(Request(b"GET", b"/", fields=Fields([(b"authorization", token)])), "").outcome
+        for token in (b"a", b"b")
+    ]
+
+    assert outcomes == ["miss", "hit"]

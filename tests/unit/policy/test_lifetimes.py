@@ -6,6 +6,7 @@ import pytest
 from making import CACHING, NOW, answered, decide, get, made
 
 from accel.caching.freshness import LifetimeSource, terms
+from accel.caching.tags import ANY, MOST_TAGS
 from accel.config import CachingOptions
 from accel.http.fields import format_date
 from accel.http.message import Fields, Response
@@ -99,3 +100,9 @@ def test_the_other_things_that_response_rules_say() -> None:
 def test_a_pass_in_response_rules_says_why() -> None:
     assert answered('when status == 500 { pass "broken" }', status=500).pass_why == "broken"
     assert answered('when status == 500 { pass "broken" }').pass_why is None
+
+
+def test_tags_are_bounded_and_a_purge_of_any_reaches_what_has_more() -> None:
+    tags = answered('tags from "Surrogate-Key"', surrogate_key=" ".join(map(str, range(MOST_TAGS + 9)))).tags
+
+    assert len(tags) == MOST_TAGS + 1 and tags[-1] == ANY
