@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from unittest.mock import patch
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from making import CACHING, NOW, checked, unjudged
@@ -86,6 +87,36 @@ def test_under_seal_two_requests_with_one_key_reach_the_origin_identically(
             view = origin_request(decision.asked, "", whole=True)
             shown = (view.method, view.target, view.fields.lines, view.upgrade, decision.pool)
             assert seen.setdefault(key_of(decision.asked), shown) == shown
+
+
+UNKEYED_DIFFERENCES = [
+    ("cookies keep none\nwhen cookie.a exists { pool q }", Fields([(b"cookie", b"a=1")])),
+    ("when header.x-a exists { pool q }", Fields([(b"x-a", b"1")])),
+    ('when header.x-a exists { set header "X-B" "1" }', Fields([(b"x-a", b"1")])),
+    ('add header "X-B" "${header.x-a}"', Fields([(b"x-a", b"1")])),
+    ('set header "X-B" header.x-a', Fields([(b"x-a", b"1")])),
+    ('when header.x-a exists { host canonical "h9" }', Fields([(b"x-a", b"1")])),
+    ("when header.x-a exists { query keep none }", Fields([(b"x-a", b"1")])),
+    ("when header.x-a exists { cookies keep none }", Fields([(b"x-a", b"1"), (b"cookie", b"a=1")])),
+    ("when cookie.a exists { key + header.x-b }", Fields([(b"x-b", b"1"), (b"cookie", b"a=1")])),
+    ("key + split.s", Fields([(b"cookie", b"b=2")])),
+    ("cookies drop b", Fields([(b"cookie", b"a=1; b=2")])),
+    ("", Fields([(b"accept-encoding", b"br"), (b"range", b"bytes=0-1"), (b"x-forwarded-host", b"evil")])),
+    ("", Fields([(b"connection", b"x-a"), (b"via", b"1.0 evil"), (b"cookie", b"a=1")])),
+]
+
+
+@pytest.mark.parametrize(("rules", "fields"), UNKEYED_DIFFERENCES)
+def test_under_seal_what_reaches_the_origin_differently_has_another_key(rules: str, fields: Fields) -> None:
+    policy = compiled(unjudged(HEAD, f"seal\n{rules}"))
+    bare = Request(b"GET", b"/a?q=1", host=b"h0")
+
+    first, second = policy.request(bare, ""), policy.request(replace(bare, fields=fields, minor=0), "")
+
+    views = [(origin_request(found.asked, "", whole=True).fields, found.asked.target, found.pool)
+             for found in (first, second)]  # fmt: skip
+    assert (key_of(first.asked) == key_of(second.asked)) <= (views[0] == views[1])
+    assert (key_of(first.asked) != key_of(second.asked)) <= (views[0] != views[1] or "split" in rules)
 
 
 @RANDOM
