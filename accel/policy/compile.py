@@ -216,4 +216,7 @@ def _lookup(ruling: Ruling, request: Request, draft: Draft) -> Ruling:
         return replace(ruling, action=Action.PASS, why="a body is no part of the key, and the rules seal")
     if b"authorization" in request.fields and b"authorization" not in draft.shown:
         return replace(ruling, action=Action.PASS, why="credentials are no part of the key, and the rules seal")
+    if b"if-match" in request.fields or b"if-unmodified-since" in request.fields:
+        # The origin's to judge (RFC 9110 §13.2.1), and the seal would hide it.
+        return replace(ruling, action=Action.PASS, why="a precondition, and the rules seal", forward=Forward.REQUEST)
     return ruling

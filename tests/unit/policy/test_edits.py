@@ -181,3 +181,18 @@ def test_no_two_sets_of_values_look_alike(
 
     assert (joined[0] == joined[1]) is (one == other)
     assert b"\n" not in joined[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body_length"), [({"authorization": "Basic x"}, 0), ({"if_match": '"a"'}, 0), ({}, 5)]
+)
+def test_what_the_seal_would_hide_and_the_origin_needs_is_passed_as_it_came(
+    fields: dict[str, str], body_length: int
+) -> None:
+    request = get(cookie="a=1", **fields)
+    request.body_length = body_length
+
+    decision = decide(ruled("seal; lookup"), request)
+
+    assert (decision.action, decision.is_sealed, decision.asked) == (Action.PASS, False, request)
+    assert "seal" in decision.why
