@@ -8,6 +8,7 @@ Compiled rules (see `policy.codegen`) read these attributes by name; what is mis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _T = TypeVar("_T")
+_UNRESERVED = re.compile(rb"%(2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
+_SLASHES = re.compile(rb"//+")
 
 
 class _Once(Generic[_T]):
@@ -44,7 +47,8 @@ class View:
         self.client_ip = client_ip
         self.method = request.method
         self.url = request.target
-        self.path, _, self.query = request.target.partition(b"?")
+        path, _, self.query = request.target.partition(b"?")
+        self.path = plain_path(path) if b"%" in path or b"//" in path or b"/." in path else path
         self.host = request.host or None
         self.header = request.fields.get
 
@@ -137,6 +141,25 @@ class ErrorView(View):
     def __init__(self, request: Request, client_ip: str, status: int, cause: bytes) -> None:
         super().__init__(request, client_ip)
         self.status, self.cause = status, cause
+
+
+def plain_path(path: bytes) -> bytes:
+    """Return a path as an application is likely to read it, so that no rule is got round by spelling it otherwise.
+
+    Escapes of letters, digits, `-`, `.`, `_` and `~` are decoded (RFC 3986 §6.2.2.2), `.` and `..` taken as steps
+    (§5.2.4), slashes in a row taken as one. Only rules read it so: key and origin get what the client sent.
+    """
+    path = _SLASHES.sub(b"/", _UNRESERVED.sub(lambda found: bytes.fromhex(found[1].decode()), path))
+    if b"/." not in path:
+        return path
+    steps: list[bytes] = []
+    for step in path.split(b"/")[1:]:
+        if step == b"..":
+            del steps[-1:]
+        elif step != b".":
+            steps.append(step)
+    ends_open = path.endswith((b"/.", b"/.."))
+    return b"/" + b"/".join(steps) + (b"/" if ends_open and steps else b"")
 
 
 def decoded(value: bytes) -> bytes:

@@ -98,6 +98,8 @@ class Fill:
         self.length: int | None = None
         """Of the body, if its head said so."""
         self.record: Record | None = None
+        self.is_passed = False
+        """Whether a rule forbids to store what came."""
         self.error = OriginError("fetch was cancelled")
         self.status: int | None = None
         self.backend = ""
@@ -281,6 +283,7 @@ class Fill:
     def _storing(self, head: Response, ruled: ResponseDecision) -> Storing:
         """Return whether a response is stored: first the rules, then the floor under them."""
         if ruled.pass_why is not None:
+            self.is_passed = True
             return Storing.POLICY
         storing = decide(self._request, head, ruled.terms, self._service.caching, ruled.lifted)
         if storing is Storing.STORE and ruled.overrides:

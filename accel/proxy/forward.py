@@ -213,6 +213,8 @@ async def _answer_claimed(exchange: Exchange, fill: Fill | Join, reason: Forward
     response = fill.claim(exchange)
     if response is None:
         return Next.ALONE
+    if fill.is_passed:
+        exchange.outcome = Outcome.PASS
     if fill.is_shared and b"range" in exchange.request.fields and response.head.status == 200:
         # The whole was asked for the cache's sake alone, and will not be stored: ask for the part instead.
         response.close()

@@ -60,6 +60,7 @@ class Join:
         self.entry = Entry(incomplete.stored, incomplete.length)
         self.record: Record | None = None
         self.has_head = self.is_shared = True
+        self.is_passed = False
         self.status: int | None = incomplete.stored.status
         self.backend = ""
         self.error = ResponseTruncated("the fetch of another worker ended early")

@@ -164,7 +164,7 @@ async def test_a_response_that_a_rule_passes_is_marked(make_scene: MakeScene) ->
         call.answer(b"b", x_personal="1", cache_control="max-age=60")
     await scene.settle()
 
-    assert scene.count("stored") == 0
+    assert scene.counts("stored", "passes") == (0, 3)
 
 
 async def test_answers_are_edited_on_their_way_out_whatever_they_are(make_scene: MakeScene) -> None:
