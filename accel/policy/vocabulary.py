@@ -52,7 +52,7 @@ _WITH_RESPONSE = frozenset({Phase.RESPONSE, Phase.DELIVER})
 INPUTS: dict[str, InputKind] = {
     "method": InputKind(Type.TEXT, _ALWAYS, "the method, upper case"),
     "host": InputKind(Type.TEXT, _ALWAYS, "Host in key form: lower case, no default port"),
-    "path": InputKind(Type.TEXT, _ALWAYS, "the target up to `?`, with needless escapes, `.` steps and doubled slashes resolved"),
+    "path": InputKind(Type.TEXT, _ALWAYS, "the target up to `?`; escapes, `.` steps, doubled slashes resolved"),
     "url": InputKind(Type.TEXT, _ALWAYS, "the whole target, path and query"),
     "query": InputKind(Type.TEXT, _ALWAYS, "a parameter's first value, percent-decoded", "parameter"),
     "parameter": InputKind(Type.NAMES, _ALWAYS, "the names of all parameters"),
