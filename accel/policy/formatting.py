@@ -115,8 +115,9 @@ class _Writer:
     def _column(self, parts: Sequence[str]) -> tuple[str, int]:
         """Return what kind of column a whole line has and which part begins it; none: an empty text."""
         if parts[0] == "when" and parts[-1] != "{":
-            return "rule", next((at for at, part in enumerate(parts) if self._is_body(parts, at)), 0)
-        if parts[0] == "def":
+            at = next((at for at, part in enumerate(parts) if self._is_body(parts, at)), 0)
+            return ("rule", at) if at else ("", 0)
+        if parts[0] == "def" and not self._open:
             return "definition", parts.index("=")
         if self._open and self._item == "pool" and len(parts) > 1:
             return "setting", 1

@@ -89,6 +89,12 @@ def test_a_cookie_called_in_ends_its_statement() -> None:
     assert formatted(text) == text
 
 
+def test_a_setting_called_as_a_part_of_a_file_is_set_as_a_setting() -> None:
+    text = "policy 1\npool a {\n  def     b\n  servers c\n}\n"
+
+    assert formatted(text) == text
+
+
 _GAPS = st.sampled_from([" ", "  ", "\t", " \t "])
 _ENDS = st.sampled_from(["\n", ";", "; ", "\n\n\n", " # why\n", ";;", "\r\n", "\n  # more\n\n"])
 _STATEMENTS = st.sampled_from(
