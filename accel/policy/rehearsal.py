@@ -19,8 +19,9 @@ from accel.config import CachingOptions
 from accel.http.fields import format_date, hop_by_hop
 from accel.http.message import Fields, Request, Response
 from accel.policy.compile import CompiledPolicy
-from accel.policy.decision import Answer, LimitCheck, Recovery, RequestDecision, ResponseDecision, Rule
+from accel.policy.decision import Answer, Recovery, RequestDecision, ResponseDecision, Rule
 from accel.policy.edits import FLOOR, FRAMING, edited_fields
+from accel.policy.rates import OwnBuckets
 from accel.policy.verdict import Action
 
 _CONDITIONS = frozenset(
@@ -85,7 +86,7 @@ class Rehearsal:
         self._caching = caching
         self._script: dict[tuple[bytes, bytes], Said] = {}
         self._shelves: dict[bytes, _Shelf] = {}
-        self._buckets: dict[tuple[str, bytes], tuple[float, float]] = {}
+        self._buckets = OwnBuckets()
         self._asked: list[Request] = []
 
     def says(self, method: bytes, target: bytes, said: Said) -> None:
@@ -108,7 +109,7 @@ class Rehearsal:
 
     def _taken(self, request: Request, decision: RequestDecision) -> Seen:
         for check in decision.limits:
-            if not self._is_granted(check):
+            if not self._buckets.admits(check, int(self.now * 1e6)):
                 refused = _answered(check.otherwise or Answer(check.status))
                 refused.rule, refused.why = check.rule, "limit"
                 return refused
@@ -122,13 +123,6 @@ class Rehearsal:
                 return self._passed(request, decision)
             case _:
                 return self._looked_up(request, decision)
-
-    def _is_granted(self, check: LimitCheck) -> bool:
-        left, at = self._buckets.get((check.name, check.value), (float(check.burst), self.now))
-        left = min(float(check.burst), left + (self.now - at) * check.rate)
-        is_granted = left >= 1
-        self._buckets[check.name, check.value] = (left - is_granted, self.now)
-        return is_granted
 
     # Ways.
 

@@ -1,14 +1,11 @@
 """Rate limits: how many requests of one client, of one cookie … are granted, counted over all workers.
 
-Owns the buckets and how they are counted; knows neither HTTP nor which rule asks. Invariant: of one bucket, in any
-span of t seconds, at most `burst` + t x `rate` requests are granted, whichever workers are asked.
+Owns the table of buckets that all workers share; knows neither HTTP nor which rule asks. Invariant: of one bucket, in
+any span of t seconds, at most `burst` + t x `rate` requests are granted, whichever workers are asked.
 
-The algorithm is GCRA in its virtual scheduling form (ITU-T I.371, Annex A; ATM Forum TM 4.0 §4.4.2): a bucket is one
-time, at which it is empty again. A request that is granted moves that time on by 1/rate, from now or from where it
-was, whichever is later; it is granted if the time would then not lie further ahead than burst/rate. So a bucket whose
-time has passed is the same as none: nothing has to be dropped, filled up, or looked after.
-
-The table lies in memory that all workers map, made by the arbiter before its first fork:
+A bucket is one time, at which it is empty again (`policy.rates`): when that has passed, the bucket is the same as none.
+So nothing has to be dropped, filled up, or looked after. The table lies in memory that all workers map, made by the
+arbiter before its first fork:
 
 ```
  word     16 bits of the key's hash | 48 bits: when the bucket is empty again, us since the table was made (8.9 years)
@@ -44,39 +41,24 @@ upgrade (USR2) begins with a table of its own: while two programs serve, each gr
 from __future__ import annotations
 
 import mmap
-from functools import lru_cache
 from math import ceil
 from typing import NamedTuple
 
-from cachetools import LRUCache
-
 from accel.policy.decision import LimitCheck
+from accel.policy.rates import OwnBuckets, pace_of, scheduled, wait_us
 from accel.stats.counters import CounterRow, index
 from accel.store.numbers import Words
 
 SETS, WAYS = 16_384, 8
 TABLE_BYTES = SETS * WAYS * 8
-OWN_BUCKETS = 65_536
-"""Those that one worker counts alone: the least lately asked for are forgotten, which grants them a new burst."""
 
 _TIME_BITS = 48
 _TIME = (1 << _TIME_BITS) - 1
 _HASH = (1 << 64) - 1
-_SKEW_US = 1_000_000
-"""A worker may be held up so long between reading the clock and counting, and nobody takes it for a clock set back."""
 _LIMITED, _SPILLS = index("limited"), index("limit_spills")
 
 _WALKS = tuple(tuple((first + step) % WAYS for step in range(WAYS)) for first in range(WAYS))
 """The order in which a key looks at its set, by the word where it begins."""
-
-
-class Pace(NamedTuple):
-    """A rate in whole microseconds."""
-
-    interval_us: int
-    """Between two requests; rounded up, so that no more than the rate is granted."""
-    depth_us: int
-    """How far ahead a bucket's time may lie: `burst` intervals."""
 
 
 class LimitTable(NamedTuple):
@@ -95,27 +77,6 @@ class LimitTable(NamedTuple):
         except ImportError:
             return cls(None, now)
         return cls(SharedWords(mmap.mmap(-1, TABLE_BYTES)), now)
-
-
-class OwnBuckets:
-    """Buckets that one worker counts, with its share of each rate."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        """Among how many a rate is divided."""
-        self._due: LRUCache[tuple[str, bytes], int] = LRUCache(OWN_BUCKETS)
-
-    def admits(self, check: LimitCheck, now_us: int) -> bool:
-        """Count a request; whether it is granted."""
-        pace, key = _pace(check.rate, check.burst, self.workers), (check.name, check.value)
-        due_us, is_granted = _scheduled(self._due.get(key, 0), now_us, pace)
-        self._due[key] = due_us
-        return is_granted
-
-    def wait_us(self, check: LimitCheck, now_us: int) -> int:
-        """Return how long from now until a request would be granted."""
-        due_us = self._due.get((check.name, check.value), 0)
-        return _wait_us(due_us, now_us, _pace(check.rate, check.burst, self.workers))
 
 
 class Limiter:
@@ -145,21 +106,21 @@ class Limiter:
         now_us, hashed = self._moment(now), _hashed(check)
         place, word = self._find(hashed, now_us)
         if place < 0:
-            wait_us = self._own.wait_us(check, now_us)
+            left_us = self._own.wait_us(check, now_us)
         else:
-            wait_us = _wait_us(_due_of(word, hashed), now_us, _pace(check.rate, check.burst, 1))
-        return max(1, ceil(wait_us / 1e6))
+            left_us = wait_us(_due_of(word, hashed), now_us, pace_of(check.rate, check.burst))
+        return max(1, ceil(left_us / 1e6))
 
     def _count(self, check: LimitCheck, now_us: int) -> bool:
-        hashed, pace = _hashed(check), _pace(check.rate, check.burst, 1)
+        hashed, pace = _hashed(check), pace_of(check.rate, check.burst)
         while True:
             place, word = self._find(hashed, now_us)
             if place < 0 or self._words is None:
                 self._counters[_SPILLS] += 1
                 return self._own.admits(check, now_us)
             due_us = _due_of(word, hashed)
-            next_us, is_granted = _scheduled(due_us, now_us, pace)
-            if next_us == due_us or self._words.swap_if(place, word, _tag(hashed) << _TIME_BITS | next_us):
+            next_us, is_granted = scheduled(due_us, now_us, pace)
+            if next_us == due_us or self._words.swap_if(place, word, _word(hashed, next_us)):
                 return is_granted
 
     def _find(self, hashed: int, now_us: int) -> tuple[int, int]:
@@ -191,27 +152,10 @@ def _tag(hashed: int) -> int:
     return hashed >> _TIME_BITS or 1
 
 
+def _word(hashed: int, due_us: int) -> int:
+    return _tag(hashed) << _TIME_BITS | min(due_us, _TIME)
+
+
 def _due_of(word: int, hashed: int) -> int:
     """Return when a key's bucket is empty again; 0 if the word is another's whose time has passed."""
     return word & _TIME if word >> _TIME_BITS == _tag(hashed) else 0
-
-
-@lru_cache(maxsize=1024)
-def _pace(rate: float, burst: int, workers: int) -> Pace:
-    """Return one worker's share of a rate; a burst of at least 1, else nothing would ever be granted."""
-    interval_us = max(1, ceil(1e6 * workers / rate))
-    return Pace(interval_us, interval_us * max(1, ceil(burst / workers)))
-
-
-def _scheduled(due_us: int, now_us: int, pace: Pace) -> tuple[int, bool]:
-    """Return a bucket's time after a request, and whether the request is granted (GCRA)."""
-    if due_us > now_us + pace.depth_us + _SKEW_US:
-        return min(_TIME, now_us + pace.depth_us), False  # the clock was set back, or the rule changed: a full bucket
-    next_us = max(due_us, now_us) + pace.interval_us
-    if next_us > now_us + pace.depth_us:
-        return due_us, False
-    return min(_TIME, next_us), True
-
-
-def _wait_us(due_us: int, now_us: int, pace: Pace) -> int:
-    return max(0, due_us + pace.interval_us - pace.depth_us - now_us)
