@@ -20,8 +20,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from accel import __version__, addresses, ctl_policy, ctl_views, values
+from accel import __version__, addresses, ctl_policy, ctl_replay, ctl_views, values
 from accel.config import Address
+from accel.ctl_types import Parsed
 from accel.server.listeners import admin_socket_path, answers
 
 TIMEOUT_S = 30.0
@@ -96,23 +97,8 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class _Parsed(click.ParamType[Any]):
-    """A click type from one of our parsers."""
-
-    def __init__(self, kind: values.Kind) -> None:
-        self.name = kind.metavar
-        self._kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse; say what would do."""
-        try:
-            return self._kind.parse(value)
-        except ValueError as error:
-            self.fail(f"{value!r} will not do: {error}", param, ctx)
-
-
-NAME = _Parsed(values.Kind("NAME", values.instance_name))
-ADDRESS = _Parsed(values.Kind("ADDRESS", addresses.listen_address))
+NAME = Parsed(values.Kind("NAME", values.instance_name))
+ADDRESS = Parsed(values.Kind("ADDRESS", addresses.listen_address))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 """The option of every command that only shows something."""
 
@@ -134,6 +120,7 @@ def main(ctx: click.Context, name: str, admin: Address | None) -> None:
 main.add_command(ctl_policy.check)
 main.add_command(ctl_policy.test)
 main.add_command(ctl_policy.fmt)
+main.add_command(ctl_replay.replay)
 
 
 @main.command()

@@ -32,11 +32,11 @@ def stat(
     everything: bool = False,
 ) -> Group:
     """Return the counters that are not zero (or all), with their rates a second where known."""
-    table = _table("counter", ">now", *([">a second"] if rates is not None else ()), "meaning")
+    table = table_of("counter", ">now", *([">a second"] if rates is not None else ()), "meaning")
     shown = [one for one in COUNTERS if everything or counters.get(one.name)]
     for one in shown:
-        rate = [_count(round(rates.get(one.name, 0)), one.unit)] if rates is not None else []
-        now = _count(counters.get(one.name, 0), one.unit)
+        rate = [count_of(round(rates.get(one.name, 0)), one.unit)] if rates is not None else []
+        now = count_of(counters.get(one.name, 0), one.unit)
         table.add_row(one.name, now, *rate, Text(one.meaning, "dim"))
     hidden = len(COUNTERS) - len(shown)
     footer = [Text(f"counters at zero, not shown: {hidden} (--all)", "dim")] if hidden else []
@@ -46,32 +46,32 @@ def stat(
 def workers(rows: list[dict[str, Any]]) -> Table:
     """Return one row a worker."""
     counts = (">connections", ">requests", ">heartbeat", ">restarts")
-    table = _table(">worker", ">process", "state", ">age", *counts)
+    table = table_of(">worker", ">process", "state", ">age", *counts)
     for row in rows:
         table.add_row(
             str(row["number"]),
             str(row["pid"]),
             _state(row["state"]),
             show_duration(round(row["age_s"])),
-            _count(row["connections"]),
-            _count(row["requests"]),
+            count_of(row["connections"]),
+            count_of(row["requests"]),
             f"{row['heartbeat_age_s']:.1f}s ago",
-            _count(row["restarts"]),
+            count_of(row["restarts"]),
         )
     return table
 
 
 def backends(rows: list[dict[str, Any]]) -> Table:
     """Return one row a backend."""
-    table = _table("backend", ">weight", "state", ">in flight", ">requests", ">failures", "why")
+    table = table_of("backend", ">weight", "state", ">in flight", ">requests", ">failures", "why")
     for row in rows:
         table.add_row(
             row["address"],
             str(row["weight"]),
             _state(row["state"], row["ramp"]),
-            _count(row["in_flight"]),
-            _count(row["requests"]),
-            _count(row["failures"]),
+            count_of(row["in_flight"]),
+            count_of(row["requests"]),
+            count_of(row["failures"]),
             row["why"] or "",
         )
     return table
@@ -79,16 +79,16 @@ def backends(rows: list[dict[str, Any]]) -> Table:
 
 def store(figures: Mapping[str, Any]) -> Table:
     """Return the shared store's figures as a table."""
-    table = _table("store", ">now")
+    table = table_of("store", ">now")
     for name, value in figures.items():
         words, unit = (name.removesuffix("_bytes"), "B") if name.endswith("_bytes") else (name, "")
-        table.add_row(words.replace("_", " "), value if isinstance(value, str) else _count(value, unit))
+        table.add_row(words.replace("_", " "), value if isinstance(value, str) else count_of(value, unit))
     return table
 
 
 def bans(rows: list[dict[str, Any]]) -> Table:
     """Return one row a pending ban."""
-    table = _table(">number", ">age", "ban")
+    table = table_of(">number", ">age", "ban")
     for row in rows:
         table.add_row(str(row["number"]), show_duration(round(row["age_s"])), Text(row["ban"]))
     return table
@@ -120,7 +120,7 @@ def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> Text:
     return Text(f"{facts['name']}: accel {facts['version']}, process {facts['pid']}{other}, {ratio}", "bold")
 
 
-def _table(*headings: str) -> Table:
+def table_of(*headings: str) -> Table:
     """Return a table without lines between rows; a heading that starts with '>' is of numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
@@ -128,7 +128,7 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _count(number: int, unit: str = "") -> str:
+def count_of(number: int, unit: str = "") -> str:
     return f"{number:,} {unit}".rstrip()
 
 

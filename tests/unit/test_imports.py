@@ -32,8 +32,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "option_table": frozenset({"errors", "config", "values", "addresses"}),
     "options": frozenset({"errors", "config", "option_table", "server"}),
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
-    "ctl": frozenset({"accel", "config", "values", "addresses", "server", "ctl_views", "ctl_policy"}),
+    "ctl": frozenset(
+        {"accel", "config", "values", "addresses", "server", "ctl_views", "ctl_policy", "ctl_replay", "ctl_types"}
+    ),
     "ctl_policy": frozenset({"policy", "server"}),
+    "ctl_replay": frozenset({"config", "ctl_replay_views", "ctl_types", "policy", "server", "stats", "values"}),
+    "ctl_replay_views": frozenset({"ctl_views", "values"}),
+    "ctl_types": frozenset({"values"}),
     "ctl_views": frozenset({"stats", "values"}),
     "__main__": frozenset({"cli"}),
 }
