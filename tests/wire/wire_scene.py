@@ -8,6 +8,7 @@ response of an origin was closed, no store writer is left, and each request was 
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
 from accel.stats.access_log import LogRecord
 from accel.stats.counters import index, private_row
-from accel.store.numbers import Numbers
+from accel.store.numbers import SECRET_BYTES, Numbers, table_bytes
 from accel.store.private import PrivateStore
 from accel.store.shared import SharedArena, SharedStore
 
@@ -43,11 +44,16 @@ _TURNS = 20
 _OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
 
 
+def private_numbers() -> Numbers:
+    """Return numbers whose secret is always the same: else two names of a scene share a cell now and then."""
+    return Numbers(mmap.mmap(-1, table_bytes(4096)), bytes(SECRET_BYTES), is_shared=False)
+
+
 class Machine:
     """The arbiter's part of one process's invalidations: real numbers. Serves as an `Invalidator`."""
 
     def __init__(self, arena: SharedArena | None) -> None:
-        self.numbers = Numbers.alone() if arena is None else arena.numbers
+        self.numbers = private_numbers() if arena is None else arena.numbers
         self.arena = arena
         self.cache: Cache
         self.store: PrivateStore | SharedStore
