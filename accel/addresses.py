@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from ipaddress import ip_network
 
 from accel.config import Address, BackendConfig, Network
@@ -15,6 +16,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 """Labels as names have them (RFC 1035 §2.3.4): of others the resolver raises more than OSError."""
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 MOST_PORTS = 1024
 """A range of ports longer than this is taken for a slip of the hand."""
@@ -50,6 +53,12 @@ def backends(text: str) -> tuple[BackendConfig, ...]:
 def show_backend(backend: BackendConfig) -> str:
     """Return a backend as an operator writes it."""
     return f"{backend.address}*{backend.weight}" if backend.weight != 1 else str(backend.address)
+
+
+def is_own(backend: Address, listen: Collection[Address]) -> bool:
+    """Whether a backend is accel itself, listening there."""
+    everywhere = {address.port for address in listen if not address.host and address.port}
+    return backend in listen or (backend.port in everywhere and backend.host in _LOOPBACK_HOSTS)
 
 
 def network(text: str) -> Network:

@@ -15,7 +15,7 @@ import click
 
 from accel import __version__, options
 from accel.config import Config
-from accel.errors import ConfigError, StartError
+from accel.errors import ConfigError, PolicyRefused, StartError
 from accel.option_table import BY_NAME, FLAG, OPTIONS, Option
 
 EXAMPLES = """\
@@ -106,6 +106,8 @@ def run(check: bool, demo: bool, **parameters: Any) -> None:
         sys.exit(_say_good(config) if check else _serve(config, reread, may_upgrade=True))
     except ConfigError as error:
         raise WrongOption(f"{error}\nTry 'accel --help' for every option.") from None
+    except PolicyRefused as error:
+        raise WrongOption(f"--policy will not do\n{error}") from None
     except StartError as error:
         raise click.ClickException(str(error)) from None
 
@@ -136,6 +138,9 @@ def _run_demo(flags: dict[str, Any]) -> int:
 
 
 def _say_good(config: Config) -> int:
+    from accel.server.policy_versions import Versions
+
+    Versions().read(config, 0.0)
     click.echo("configuration is good")
     for word, fact in _facts(config):
         click.echo(f"  {word:<10}{fact}")

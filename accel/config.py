@@ -120,6 +120,10 @@ class OriginOptions:
     queue_s: float = 2.0
     retry_share: float = 0.2
     """At most this share of fetches may be retries."""
+    backups: tuple[BackendConfig, ...] = ()
+    """Picked while none of `backends` is up."""
+    host: str = ""
+    """The Host that they get; empty: the request's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +205,5 @@ class Config:
     store_directory: str | None = None
     """Where the shared store lies in a file, to be warm after a restart; None: in memory alone."""
     purge_from: tuple[Network, ...] = LOOPBACK
+    policy_path: str | None = None
+    """A policy file, or a directory with one for each site; None: the built-in rules."""

@@ -20,6 +20,15 @@ class ConfigError(AccelError):
         self.hint = hint
 
 
+class PolicyRefused(AccelError):
+    """Policies that will not do: the text is all that is wrong, for an operator to read (exit code 2 at the start)."""
+
+    def __init__(self, text: str, problems: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.problems = problems
+        """A line each, for the log."""
+
+
 class StartError(AccelError):
     """The program could not start: a port in use, a missing right (exit code 1)."""
 

@@ -116,6 +116,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option("purge-from", "purge_from", NETWORK, "Clients that may PURGE; none for nobody.", many=True),
     ),
     Group.CACHING: (
+        Option("policy", "policy_path", or_word("none", Kind("FILE|DIR", values.file_path)),
+               "Rules: a policy file, or a directory with one for each site; none: as HTTP says."),
         Option("memory", "memory_bytes", MEMORY, "Bound of the store, all workers together.", "m"),
         Option("store-kind", "store_kind", values.one_of(StoreKind),
                "One store for all workers, or one each; auto: shared where the compiled part is built."),

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accel import addresses
 from accel.config import Address, BackendConfig, Config, StoreKind
 from accel.errors import ConfigError
 from accel.option_table import BY_NAME, Option
 from accel.server.listeners import admin_socket_path
 
 CONFIG_VARIABLE = "ACCEL_CONFIG"
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _parse(option: Option, where: str, text: str) -> Any:
 
 def _check(config: Config, given: Mapping[str, Given]) -> None:
     """Refuse what only the options together can show."""
-    if not config.origin.backends:
+    if not config.origin.backends and config.policy_path is None:  # a policy may have pools
         raise ConfigError("--backend", None, "give at least one origin, such as --backend 127.0.0.1:8001")
     if not config.server.listen:
         raise ConfigError(given["listen"].where, "none", "accel must listen somewhere, such as :8080")
@@ -172,12 +172,9 @@ def _check(config: Config, given: Mapping[str, Given]) -> None:
 
 def _refuse_loop(config: Config) -> None:
     """Refuse a backend that is accel itself: each request would come back until no connection is left."""
-    own = set(config.server.listen)
-    everywhere = {address.port for address in own if not address.host and address.port}
     for backend in config.origin.backends:
-        address = backend.address
-        if address in own or (address.port in everywhere and address.host in LOOPBACK_HOSTS):
-            raise ConfigError("--backend", str(address), "accel itself listens there; change it or --listen")
+        if addresses.is_own(backend.address, config.server.listen):
+            raise ConfigError("--backend", str(backend.address), "accel itself listens there; change it or --listen")
 
 
 def _put(part: Any, place: str, value: object) -> Any:

@@ -79,11 +79,14 @@ class Balancer:
         board: BackendBoard,
         max_connections: int = 0,
         random: Random | None = None,
+        backups: Sequence[BackendConfig] = (),
     ) -> None:
+        """`rows` are those of `members`, then those of `backups`."""
         self.backends = tuple(
             Backend(row, member.address, member.weight, str(member.address))
-            for row, member in zip(rows, members, strict=True)
+            for row, member in zip(rows, (*members, *backups), strict=True)
         )
+        self._first, self._backups = self.backends[: len(members)], self.backends[len(members) :]
         self._board = board
         self._order = _ORDERS[balance]
         self._max_connections = max_connections
@@ -115,8 +118,12 @@ class Balancer:
         return sum(max(0, limit - self._board.in_flight(backend.row)) for backend in self._available(()))
 
     def _available(self, exclude: Collection[int]) -> tuple[Backend, ...]:
+        """Return who may be asked: backups only if there is nobody else."""
         is_available = self._board.is_available
-        return tuple([b for b in self.backends if b.row not in exclude and is_available(b.row)])
+        found = tuple([b for b in self._first if b.row not in exclude and is_available(b.row)])
+        if found or not self._backups:
+            return found
+        return tuple([b for b in self._backups if b.row not in exclude and is_available(b.row)])
 
     def _claim(self, row: int) -> bool:
         board, limit = self._board, self._max_connections

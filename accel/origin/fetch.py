@@ -141,7 +141,10 @@ class Origin:
         self._closes = options.keep_alive_connections == 0
         self._budget = RetryBudget(options.retry_share)
         self._reserved = 0
-        self._balancer = Balancer(options.balance, options.backends, rows, board, options.max_connections)
+        self._host = options.host.encode()
+        self._balancer = Balancer(
+            options.balance, options.backends, rows, board, options.max_connections, backups=options.backups
+        )
         self._queue = FetchQueue(self._balancer, options.queue_length, options.queue_s)
         resolver = Resolver()
         scratch = memoryview(bytearray(window_bytes))
@@ -173,7 +176,7 @@ class Origin:
         Raises what the request body's source raises, else an OriginError. Cancelling releases everything.
         """
         self._budget.earn()
-        attempt = _Attempt(request, self._closes)
+        attempt = _Attempt(request, self._closes, self._host)
         while True:
             backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
             try:
@@ -265,11 +268,11 @@ class _Attempt:
 
     __slots__ = ("_upload", "body", "excluded", "head", "may_reuse", "request")
 
-    def __init__(self, request: OriginRequest, closes: bool) -> None:
+    def __init__(self, request: OriginRequest, closes: bool, host: bytes) -> None:
         self.request = request
         body = request.body
         self.body = body if body is not None and body.length != 0 else None
-        self.head = request_head(request.method, request.target, _lines(request, closes))
+        self.head = request_head(request.method, request.target, _lines(request, closes, host))
         self.excluded = _NONE_EXCLUDED
         """Rows that could not be connected to."""
         self.may_reuse = True
@@ -305,9 +308,14 @@ def _is_keep_alive_race(error: OriginError, conn: OriginConnection) -> bool:
     return conn.is_reused and isinstance(error, ClosedUnanswered)
 
 
-def _lines(request: OriginRequest, closes: bool) -> list[Line]:
-    """Return the request's field lines with framing and connection options (RFC 9112 §6, §9.3)."""
+def _lines(request: OriginRequest, closes: bool, host: bytes) -> list[Line]:
+    """Return the request's field lines with framing and connection options (RFC 9112 §6, §9.3).
+
+    `host` is what the pool wants to be called; empty: as the request says.
+    """
     lines = list(request.fields.lines)
+    if host:
+        lines = [(b"host", host), *(line for line in lines if line[0] != b"host")]
     length = 0 if request.body is None else request.body.length
     if length == CHUNKED:
         lines.append((b"transfer-encoding", b"chunked"))

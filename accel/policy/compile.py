@@ -21,6 +21,7 @@ from accel.config import CachingOptions, Network
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Request, Response
 from accel.policy.checked import Checked
+from accel.policy.checking_statements import DEFAULT_POOL
 from accel.policy.codegen import Functions
 from accel.policy.decision import DeliverDecision, ErrorDecision, RequestDecision, ResponseDecision, Rule
 from accel.policy.edits import edited_target, sealed, shaped
@@ -50,10 +51,14 @@ class CompiledPolicy:
         plan = checked.purge
         self._purgers = Networks(purge_from if plan.allow is None else plan.allow)
         self._purge_methods = frozenset(method.encode() for method in plan.methods)
-        self._has_pools = len(checked.pools) > 1
+        self._pools = pool_names(checked)
         functions = Functions(checked)
         self._rules = {phase: functions.phase(phase) for phase in Phase}
         self._request = self._rules[Phase.REQUEST]
+
+    def pool(self, name: str) -> str:
+        """Return what a pool that a decision names is called among those of all files."""
+        return self._pools[name]
 
     @property
     def has_deliver(self) -> bool:
@@ -115,7 +120,7 @@ class CompiledPolicy:
         if action is Action.PURGE:
             return shaped(request, target, host, (), (), ())
         if draft.is_sealed:
-            pool = draft.pool.encode() if self._has_pools else b""
+            pool = draft.pool.encode()
             return sealed(request, target, host, draft.cookies, draft.edits, draft.keyed, draft.shown, pool)
         return shaped(request, target, host, draft.cookies, draft.edits, draft.keyed)
 
@@ -193,6 +198,15 @@ def compiled(
 ) -> CompiledPolicy:
     """Return a file's rules, ready to decide; `purge_from` may purge where the file does not say who."""
     return CompiledPolicy(checked, caching or CachingOptions(), purge_from)
+
+
+def pool_names(checked: Checked) -> dict[str, str]:
+    """Return, for each name that a decision may give a pool, one that no other file's pool has.
+
+    "" is the file's first pool, or the command line's; that is called "" among all of them.
+    """
+    own = {name: f"{checked.file}:{name}" for name in checked.pools}
+    return {DEFAULT_POOL: "", "": next(iter(own.values()), ""), **own}
 
 
 def _each_once(draft: Draft) -> tuple[Rule, ...]:

@@ -32,8 +32,8 @@ class Asking:
 
     @property
     def pool(self) -> str:
-        """Which pool is asked."""
-        return self.decision.pool
+        """Which pool is asked, by its name among those of all files."""
+        return self.policy.pool(self.decision.pool)
 
     @property
     def shown_ip(self) -> str:

@@ -243,7 +243,7 @@ class Exchange:
 
     def _may_ask_again(self, pool: str) -> bool:
         """Whether another pool may be asked: a body that the first one read is gone, and one pool is asked once."""
-        return self.asking.pool != pool and (self.body is None or not self.body.was_read)
+        return self.asking.pool != self.asking.policy.pool(pool) and (self.body is None or not self.body.was_read)
 
     # What a way does with its answer.
 

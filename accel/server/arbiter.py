@@ -23,9 +23,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from accel import __version__
-from accel.config import Config, LogOptions
-from accel.errors import AccelError, StartError
-from accel.policy import built_in
+from accel.config import Config, ServerOptions
+from accel.errors import StartError
 from accel.proxy.limiter import LimitTable
 from accel.server import handover
 from accel.server.channel import (
@@ -44,11 +43,11 @@ from accel.server.charge import Charge
 from accel.server.control import ArbiterControl
 from accel.server.crew import HANDLED, Child, Crew
 from accel.server.handover import Command, Handover
+from accel.server.in_force import Change, InForce
 from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
-from accel.server.privileges import ids, make_log
-from accel.server.reloading import with_kept
+from accel.server.privileges import ids, prepare_log
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard
 from accel.server.sockets import Sockets
 from accel.server.stores import make_arena, make_flights, make_numbers, note_start, share
@@ -83,7 +82,6 @@ class Arbiter:
         command: Command | None = None,
         given: Handover | None = None,
     ) -> None:
-        self.config = config
         self.generation = 1
         self.since = time.time()
         self.wanted = config.server.workers
@@ -98,9 +96,9 @@ class Arbiter:
         self._flights: FlightArena | None = None
         self._limits = LimitTable.made(self.since)
         self.health = PoolHealth(self.board)
+        self.in_force = InForce(config, reread, self.health)
         self._loop = asyncio.new_event_loop()
         self.crew = Crew(self, self.board, self._loop, config.server.worker_timeout_s)
-        self._reread = reread
         self._unconfirmed: set[Channel | None] = set()
         """Workers that were told the configuration in force and have not said that they use it."""
         self._happened = asyncio.Event()
@@ -110,13 +108,17 @@ class Arbiter:
         self._charge = Charge(config.server, self._loop, self.sockets, self.health)
         self.upgrade = Upgrade(self._charge, command, given)
 
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.in_force.config
+
     def run(self) -> int:
         """See `run`."""
         server, given = self.config.server, self._given
         ids(server.user, server.group)
-        built_in.checked()
         asyncio.set_event_loop(self._loop)
-        self.health.configure(self.config.origin.backends, self.config.probe)
+        self.in_force.begin()
         self.health.inherit(given.backends if given else ())
         self.sockets.open(server, given.sockets if given else None)
         try:
@@ -125,7 +127,7 @@ class Arbiter:
             walker = None if self.arena is None else Walker(self.arena)
             self.invalidations = Invalidations(make_numbers(self.config, self.arena), self._channels, walker)
             self.invalidations.sweeper.is_sharing = lambda: self.upgrade.phase is not Phase.ALONE
-            self._prepare_log(self.config.log)
+            prepare_log(self.config.log, server)
             self._charge.begin(ArbiterControl(self), given)
             for number in HANDLED:
                 self._loop.add_signal_handler(number, self._note_signal, number)
@@ -232,6 +234,8 @@ class Arbiter:
         return Birth(
             row=row,
             config=self._workers_config(),
+            sites=self.in_force.sites,
+            parcel=self.in_force.versions.current.parcel,
             backend_rows=self.health.rows,
             sockets=self.sockets.of(row),
             board=self.board,
@@ -300,39 +304,37 @@ class Arbiter:
 
     # Configuration.
 
-    def reload(self) -> str | None:
-        """Read the configuration again and use it everywhere; returns why not, if it is refused."""
-        self._charge.tell_reloading()
-        try:
-            config = self._reread()
-            if config.log != self.config.log:
-                self._prepare_log(config.log)
-            self.health.configure(config.origin.backends, config.probe)
-        except AccelError as error:
-            note("reload-refused", why=error)
-            return str(error)
-        else:
-            self._take_over(config)
-            return None
-        finally:
-            self._charge.tell_ready()
+    def reload(self) -> Change:
+        """Read configuration and policies again and use them everywhere; if anything is wrong, nothing changes."""
+        return self._change(self.in_force.reload)
 
-    def _take_over(self, config: Config) -> None:
-        old = self.config
-        self.config, waiting = with_kept(old, config)
-        if waiting:
-            note("reload-needs-restart", options=",".join(waiting))
-        self.crew.timeout_s = config.server.worker_timeout_s
-        if config.server.workers != old.server.workers:
-            self._want(config.server.workers)
+    def roll_back(self) -> Change:
+        """Return everywhere to the policies before these."""
+        return self._change(self.in_force.roll_back)
+
+    def _change(self, make: Callable[[], Change]) -> Change:
+        old = self.config.server
+        self._charge.tell_reloading()
+        change = make()
+        if not change.error:
+            self._take_over(old)
+        self._charge.tell_ready()
+        return change
+
+    def _take_over(self, old: ServerOptions) -> None:
+        server = self.config.server
+        self.crew.timeout_s = server.worker_timeout_s
+        if server.workers != old.workers:
+            self._want(server.workers)
         else:
             self._configure_workers()
-        note("reloaded", generation=self.generation)
+        note("reloaded", generation=self.generation, policy=self.in_force.versions.current.number)
 
     def _configure_workers(self) -> None:
         """Tell every worker the configuration in force; the number of workers sets each one's part of the memory."""
         self.generation += 1
-        message = Configure(self.generation, self._workers_config(), self.health.rows)
+        parcel = self.in_force.versions.current.parcel
+        message = Configure(self.generation, self._workers_config(), self.health.rows, parcel)
         self._unconfirmed = {channel for channel in self._channels() if channel.send(message)}
         self._confirmed(None)
 
@@ -347,7 +349,7 @@ class Arbiter:
 
     def _reopen_logs(self) -> None:
         try:
-            self._prepare_log(self.config.log)
+            prepare_log(self.config.log, self.config.server)
         except StartError as error:
             note("log-open-failed", why=error)
         self.crew.signal(signal.SIGUSR1)
@@ -355,24 +357,18 @@ class Arbiter:
 
     # Beginning and end.
 
-    def _prepare_log(self, log: LogOptions) -> None:
-        """Make the access log and give it to the user that the workers run as. Raises StartError."""
-        path = log.path
-        if path is None or path == "-":
-            return
-        try:
-            make_log(path, *ids(self.config.server.user, self.config.server.group))
-        except OSError as error:
-            raise StartError(f"--access-log: cannot write {path}: {error.strerror}") from error
-
     def _tell_facts(self) -> None:
         config = self.config
         note("accel", version=__version__, pid=os.getpid(), name=config.server.name)
         for address in self.sockets.addresses:
             note("listening", address=address)
         note("workers", count=self.wanted)
-        for backend in config.origin.backends:
-            note("backend", address=backend.address, weight=backend.weight, balance=config.origin.balance.value)
+        for policy in self.in_force.versions.current.policies:
+            note("policy", file=policy.file, hosts=",".join(policy.hosts) or "every-other", tests=len(policy.tests))
+        for pool in self.in_force.pools:
+            for backend in pool.members:
+                balance = pool.origin.balance.value
+                note("backend", address=backend.address, weight=backend.weight, balance=balance, pool=pool.name or "-")
         if self.arena is not None:
             note("memory", bytes=config.memory_bytes, store="shared")
             note_start(self.arena, self._given)

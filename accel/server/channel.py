@@ -12,7 +12,7 @@ import asyncio
 import io
 import pickle
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from accel.config import Config
@@ -85,11 +85,13 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Arbiter to worker: use this configuration for every request from now on; `rows` places the backends."""
+    """Arbiter to worker: use this configuration for every request from now on; `rows` places each pool's backends."""
 
     generation: int
     config: Config
-    rows: tuple[int, ...]
+    rows: Mapping[str, tuple[int, ...]]
+    policies: bytes
+    """See `policy_parcel`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from accel.stats.counters import index
 
 if TYPE_CHECKING:
     from accel.server.arbiter import Arbiter
+    from accel.server.in_force import Change
 
 _REQUESTS = index("requests")
 
@@ -76,6 +77,7 @@ class ArbiterControl:
         return [
             {
                 "address": member.label,
+                "pools": [pool.name for pool in member.pools],
                 "weight": member.config.weight,
                 "state": member.state.name.lower(),
                 "in_flight": board.in_flight(member.row),
@@ -121,8 +123,7 @@ class ArbiterControl:
 
     def reload(self) -> Facts:
         """See `Control`."""
-        refusal = self._arbiter.reload()
-        return {"ok": True} if refusal is None else {"ok": False, "error": refusal}
+        return _changed(self._arbiter.reload())
 
     def upgrade(self) -> Facts:
         """See `Control`."""
@@ -137,3 +138,9 @@ class ArbiterControl:
         if upgrade.retire_other():
             return {"ok": True, "pid": upgrade.other_pid}
         return {"ok": False, "error": "there is no old program that this one replaced"}
+
+
+def _changed(change: Change) -> Facts:
+    if change.error:
+        return {"ok": False, "error": change.error}
+    return {"ok": True, "refused": {one.file: one.text for one in change.refused}}

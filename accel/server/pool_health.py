@@ -1,31 +1,35 @@
-"""The pool's health, judged once for everybody: in the arbiter, from probes and from what workers report.
+"""The health of all pools' backends, judged once for everybody in the arbiter, by probes and what workers report.
 
 Owns which scoreboard row a backend has and what is published there. Invariant: the arbiter alone writes a backend's
 row, so all workers see one state, at once; a backend that failed `fall` times in a row, over all workers together,
-leaves rotation with the report that makes it so many.
+leaves rotation with the report that makes it so many. A backend that is in several pools is one backend with one row
+and one health: the first of them that asks for a path says how it is probed, if none does the first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 
-from accel.config import Address, BackendConfig, ProbeOptions
+from accel.config import Address, BackendConfig
 from accel.errors import StartError
 from accel.origin.health import BackendHealth, Health, probe
 from accel.server.handover import HandedBackend
 from accel.server.journal import note
+from accel.server.pools import Pool
 from accel.server.scoreboard import BACKEND_ROWS, BackendState, Scoreboard
 
 
 class Member:
-    """One backend of the pool."""
+    """One backend of one or more pools."""
 
-    def __init__(self, config: BackendConfig, row: int, options: ProbeOptions) -> None:
+    def __init__(self, config: BackendConfig, row: int, pools: Sequence[Pool]) -> None:
         self.config = config
         self.row = row
-        self.health = BackendHealth(options)
+        self.pools = tuple(pools)
+        self.options = probing(pools).probe
+        self.health = BackendHealth(self.options)
         self.is_draining = False
         self.successes_seen = 0
         self.next_probe_mono = 0.0
@@ -35,6 +39,11 @@ class Member:
     def label(self) -> str:
         """The name that operators use."""
         return str(self.config.address)
+
+    @property
+    def host(self) -> str:
+        """The Host that probes say."""
+        return probing(self.pools).origin.host or self.config.address.host or "localhost"
 
     @property
     def is_down(self) -> bool:
@@ -55,7 +64,7 @@ class PoolHealth:
     def __init__(self, board: Scoreboard) -> None:
         self._board = board
         self._members: dict[Address, Member] = {}
-        self._options = ProbeOptions()
+        self._pools: tuple[Pool, ...] = ()
         self._removed: set[int] = set()
         """Rows of backends that left the configuration, published as they were while a worker may still pick them."""
 
@@ -65,12 +74,12 @@ class PoolHealth:
         return list(self._members.values())
 
     @property
-    def rows(self) -> tuple[int, ...]:
-        """The scoreboard rows of the backends, in that order."""
-        return tuple(member.row for member in self._members.values())
+    def rows(self) -> dict[str, tuple[int, ...]]:
+        """The scoreboard rows of each pool's members, in their order."""
+        return {pool.name: tuple(self._members[one.address].row for one in pool.members) for pool in self._pools}
 
-    def configure(self, backends: tuple[BackendConfig, ...], options: ProbeOptions) -> None:
-        """Take a new list of backends; one that stays keeps row, draining and, under the same options, health.
+    def configure(self, pools: tuple[Pool, ...]) -> None:
+        """Take new pools; a backend that stays keeps row, draining and, under the same options, health.
 
         Those that left stay in rotation until `forget_removed`: without them, a worker that has not heard of the new
         list yet would have nobody to ask. Raises StartError if there are more than the scoreboard has rows for.
@@ -78,23 +87,23 @@ class PoolHealth:
         old = self._members
         taken = self._removed | {member.row for member in old.values()}
         members: dict[Address, Member] = {}
-        for config in backends:
+        for config, its_pools in _by_address(pools):
             member = old.get(config.address)
-            if member is None or options != self._options:
+            if member is None or member.options != probing(its_pools).probe:
                 row = member.row if member is not None else self._free_row(taken)
-                renewed = Member(config, row, options)
+                renewed = Member(config, row, its_pools)
                 renewed.is_draining = member is not None and member.is_draining
                 if member is not None:
                     _stop_probing(member)
                 member = renewed
-            member.config = config
+            member.config, member.pools = config, tuple(its_pools)
             taken.add(member.row)
             members[config.address] = member
         for address, member in old.items():
             if address not in members:
                 _stop_probing(member)
                 self._removed.add(member.row)
-        self._members, self._options = members, options
+        self._members, self._pools = members, pools
         self.publish(time.monotonic())
 
     def forget_removed(self) -> None:
@@ -161,7 +170,7 @@ class PoolHealth:
         """Begin the probes that are due and publish ramps; `now` is monotonic. Needs a running loop."""
         for member in self._members.values():
             if member.probing is None and now >= member.next_probe_mono and self._is_probed(member):
-                member.next_probe_mono = now + self._options.interval_s
+                member.next_probe_mono = now + member.options.interval_s
                 member.probing = asyncio.get_running_loop().create_task(self._probe(member))
         self.publish(now)
 
@@ -172,12 +181,12 @@ class PoolHealth:
 
     def _is_probed(self, member: Member) -> bool:
         """Without a path to ask for, only a backend that is down is probed, by connecting."""
-        return self._options.path is not None or member.is_down
+        return member.options.path is not None or member.is_down
 
     async def _probe(self, member: Member) -> None:
-        address = member.config.address
+        options = member.options
         try:
-            why = await probe(address, self._options.path, address.host or "localhost", self._options.timeout_s)
+            why = await probe(member.config.address, options.path, member.host, options.timeout_s)
         finally:
             member.probing = None
         now = time.monotonic()
@@ -198,6 +207,20 @@ class PoolHealth:
                 self._board.clear_backend(row)
                 return row
         raise StartError(f"more than {BACKEND_ROWS} backends: join some behind one address")
+
+
+def probing(pools: Sequence[Pool]) -> Pool:
+    """Return the pool that says how a backend is probed that is in all of these."""
+    return next((pool for pool in pools if pool.probe.path is not None), pools[0])
+
+
+def _by_address(pools: Iterable[Pool]) -> Iterable[tuple[BackendConfig, list[Pool]]]:
+    """Return every backend as its first pool has it, and the pools that it is in."""
+    found: dict[Address, tuple[BackendConfig, list[Pool]]] = {}
+    for pool in pools:
+        for config in pool.members:
+            found.setdefault(config.address, (config, []))[1].append(pool)
+    return found.values()
 
 
 def _stop_probing(member: Member) -> None:

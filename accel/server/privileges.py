@@ -11,6 +11,7 @@ import os
 import pwd
 import stat
 
+from accel.config import LogOptions, ServerOptions
 from accel.errors import StartError
 
 
@@ -45,6 +46,17 @@ def drop_privileges(user: str | None, group: str | None) -> None:
             os.setgroups([gid])
     if uid is not None:
         os.setuid(uid)
+
+
+def prepare_log(log: LogOptions, server: ServerOptions) -> None:
+    """Make the access log and give it to the user that the workers run as. Raises StartError."""
+    path = log.path
+    if path is None or path == "-":
+        return
+    try:
+        make_log(path, *ids(server.user, server.group))
+    except OSError as error:
+        raise StartError(f"--access-log: cannot write {path}: {error.strerror}") from error
 
 
 def make_log(path: str, uid: int | None, gid: int | None) -> None:

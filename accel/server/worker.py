@@ -16,16 +16,16 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 import uvloop
 from setproctitle import setproctitle
 
-from accel.config import Config, LogFormat
+from accel.config import Config, Limits, LogFormat
 from accel.origin.fetch import Origin
-from accel.policy.built_in import built_in_sites
+from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.flights import Flights
@@ -48,6 +48,8 @@ from accel.server.channel import (
 )
 from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
+from accel.server.policy_parcel import unpacked
+from accel.server.pools import Pool, pools_of
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
 from accel.server.stores import make_coalescer, make_store, resize_store
@@ -76,7 +78,12 @@ class Birth:
 
     row: int
     config: Config
-    backend_rows: tuple[int, ...]
+    sites: Sites
+    """The rules, compiled before the fork."""
+    parcel: bytes
+    """The same as they would be sent: to see whether what is sent later differs."""
+    backend_rows: Mapping[str, tuple[int, ...]]
+    """Of each pool."""
     sockets: Sequence[socket.socket]
     board: Scoreboard
     arena: SharedArena | None
@@ -113,7 +120,7 @@ class Worker:
     def __init__(self, birth: Birth) -> None:
         self._config = birth.config
         self._row = birth.row
-        self._rows = birth.backend_rows
+        self._sites, self._parcel = birth.sites, birth.parcel
         self._channel = birth.channel
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._note_failure)
@@ -127,11 +134,13 @@ class Worker:
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
         self._limiter = Limiter(birth.limits, self._config.server.workers, self._board.counters)
-        self._origin = self._make_origin()
+        self._origins: dict[str, _Reached] = {}
+        self._reach(birth.backend_rows)
         service = self._make_service()
         self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
         self._acceptor = Acceptor(birth.sockets, self._clients, self._board)
-        self._walks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._configuring = asyncio.Lock()
         self._leaving = asyncio.Event()
         self._hurried = asyncio.Event()
 
@@ -150,23 +159,36 @@ class Worker:
         self._clients.stop()
         await self._finish_exchanges()
         self._clients.abort()
-        self._origin.close()
+        for reached in self._origins.values():
+            reached.origin.close()
         if self._log is not None:
             self._log.close()
 
     # Parts.
 
-    def _make_origin(self) -> Origin:
-        config = self._config
-        window = config.limits.window_bytes
-        return Origin(config.origin, self._rows, self._board, self._board.counters, window, config.limits)
+    def _reach(self, rows: Mapping[str, tuple[int, ...]]) -> None:
+        """Have an origin for each pool; one whose pool is as it was keeps its connections."""
+        limits, old = self._config.limits, self._origins
+        self._origins = {}
+        for pool in pools_of(self._config, [policy.checked for policy in self._sites.policies]):
+            reached = old.pop(pool.name, None)
+            made_of = (pool, rows[pool.name], limits)
+            if reached is None or reached.made_of != made_of:
+                counters, window = self._board.counters, limits.window_bytes
+                origin = Origin(pool.origin, rows[pool.name], self._board, counters, window, limits)
+                if reached is not None:
+                    reached.origin.close()
+                reached = _Reached(origin, made_of)
+            self._origins[pool.name] = reached
+        for reached in old.values():
+            reached.origin.close()
 
     def _make_service(self) -> Service:
         config = self._config
         service = Service(
-            policies=built_in_sites(config.caching, config.purge_from),
+            policies=self._sites,
             cache=self._cache,
-            origins={"": self._origin},
+            origins={name: reached.origin for name, reached in self._origins.items()},
             flights=self._flights,
             refreshing=self._refreshing,
             invalidator=self._invalidator,
@@ -203,17 +225,20 @@ class Worker:
                 hit = self._cache.count if is_soft else self._cache.drop
                 self._channel.send(Dropped(ticket, tuple(map(hit, keys))))
             case WalkOwn(ticket, jobs):
-                walk = self._loop.create_task(self._walk_own(ticket, jobs))
-                self._walks.add(walk)
-                walk.add_done_callback(self._walks.discard)
+                self._begin(self._walk_own(ticket, jobs))
             case Invalidated():
                 self._invalidator.answered(message)
             case Configure():
-                self._configure(message)
+                self._begin(self._configure(message))
             case BackendFailed() | Invalidate() | Dropped() | Configured():
                 raise AssertionError(f"a message that workers send: {message}")
             case _:
                 assert_never(message)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _walk_own(self, ticket: int, jobs: Sequence[Job]) -> None:
         """Apply invalidations to this worker's own store, a little at a time, and say what that did."""
@@ -226,14 +251,21 @@ class Worker:
                 await asyncio.sleep(0)
         self._channel.send(Dropped(ticket, tuple(sweep.counts), sweep.dropped))
 
-    def _configure(self, message: Configure) -> None:
+    async def _configure(self, message: Configure) -> None:
+        """Use a new configuration as soon as its rules are compiled; several take effect in their order."""
+        async with self._configuring:
+            old, sites = self._config, self._sites
+            if _rules_differ(old, message.config) or self._parcel != message.policies:
+                # Compiling a large policy would hold up every client of this worker for as long as it takes.
+                sites = await self._loop.run_in_executor(None, unpacked, message.policies, message.config)
+            self._switch(message, sites)
+
+    def _switch(self, message: Configure, sites: Sites) -> None:
         """Use a new configuration from the next request on; exchanges under way keep theirs."""
         old = self._config
         self._config = message.config
-        if (old.origin, old.limits, self._rows) != (message.config.origin, message.config.limits, message.rows):
-            self._rows = message.rows
-            self._origin.close()
-            self._origin = self._make_origin()
+        self._sites, self._parcel = sites, message.policies
+        self._reach(message.rows)
         resize_store(self._store, message.config)
         self._limiter.configure(message.config.server.workers)
         if old.log != message.config.log:
@@ -302,6 +334,19 @@ class Worker:
         loop.default_exception_handler(context)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A pool as this worker reaches it."""
+
+    origin: Origin
+    made_of: tuple[Pool, tuple[int, ...], Limits]
+
+
+def _rules_differ(old: Config, new: Config) -> bool:
+    """Whether rules that were compiled for one configuration are wrong for another."""
+    return (old.caching, old.purge_from) != (new.caching, new.purge_from)
+
+
 def _open_log(config: Config) -> AccessLog | None:
     if config.log.path is None:
         return None
@@ -314,4 +359,3 @@ def _connection_limit(config: Config) -> int:
         return config.limits.connections
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, (files - _RESERVED_FILES) // 2)
-

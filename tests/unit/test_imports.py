@@ -25,12 +25,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "origin": frozenset({"errors", "config", "http", "stats"}),
     "proxy": frozenset({"errors", "config", "http", "caching", "policy", "store", "origin", "stats"}),
     "server": frozenset(
-        {"accel", "errors", "config", "http", "caching", "policy", "store", "origin", "stats", "proxy"}
+        {"accel", "errors", "config", "addresses", "http", "caching", "policy", "store", "origin", "stats", "proxy"}
     ),
     "values": frozenset({"errors", "config"}),
     "addresses": frozenset({"errors", "config"}),
     "option_table": frozenset({"errors", "config", "values", "addresses"}),
-    "options": frozenset({"errors", "config", "option_table", "server"}),
+    "options": frozenset({"accel", "errors", "config", "addresses", "option_table", "server"}),
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
     "ctl": frozenset(
         {"accel", "config", "values", "addresses", "server", "ctl_views", "ctl_policy", "ctl_replay", "ctl_types"}

@@ -46,7 +46,8 @@ def _places(part: Any, prefix: str = "") -> set[str]:
 
 
 def test_every_field_of_the_configuration_has_its_option() -> None:
-    assert {option.place for option in BY_NAME.values()} == _places(Config())
+    of_policies_alone = {"origin.host", "origin.backups"}
+    assert {option.place for option in BY_NAME.values()} == _places(Config()) - of_policies_alone
 
 
 def test_every_default_can_be_written_back_as_it_is_shown() -> None:
@@ -172,3 +173,9 @@ def test_only_root_may_change_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
 
     assert "--user: 'root' will not do: only root" in refusal(BACKEND | {"user": "root"}, {})
+
+
+def test_a_policy_may_bring_its_own_origins() -> None:
+    assert options.load({"policy": "shop.policy"}, {}).policy_path == "shop.policy"
+    with pytest.raises(ConfigError, match="--backend: give"):
+        options.load({"policy": "none"}, {})

@@ -195,3 +195,19 @@ def test_rows_may_differ_from_positions() -> None:
 def test_rows_and_members_must_match() -> None:
     with pytest.raises(ValueError, match="zip"):
         Balancer(Balance.ROUND_ROBIN, [BackendConfig(Address("h", 1))], [], LocalBoard(1))
+
+
+def test_a_backup_is_picked_only_while_nobody_else_may_be() -> None:
+    board = LocalBoard(3)
+    first = [BackendConfig(Address("127.0.0.1", port)) for port in (1, 2)]
+    backups = [BackendConfig(Address("127.0.0.1", 3))]
+    picker = Balancer(Balance.ROUND_ROBIN, first, range(3), board, 1, Random(1), backups)
+
+    assert set(picked(picker, 2, keep=True)) == {0, 1}
+    assert picker.pick() is None, "servers that are full are no reason to ask a backup"
+    board.available[0] = board.available[1] = False
+    assert picked(picker, 1, keep=True) == {2: 1}
+    board.available[0] = True
+    assert picker.pick({0}) is None, "the backup is full"
+    picker.release(picker.backends[2])
+    assert picker.pick({0}) == picker.backends[2], "nor may the only server that is up be asked again"

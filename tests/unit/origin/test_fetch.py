@@ -46,6 +46,12 @@ class TestRequest:
         assert await read_all(got) == b"hello"
         assert origin.heads == [b"GET / HTTP/1.1\r\nHost: app.example\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"]
 
+    async def test_a_pool_may_have_a_host_of_its_own(self, origin: ScriptedOrigin, make_worker: MakeWorker) -> None:
+        got = await make_worker(origin, host="app.internal").fetch()
+
+        assert await read_all(got) == b"hello"
+        assert origin.heads == [b"GET / HTTP/1.1\r\nHost: app.internal\r\n\r\n"]
+
     async def test_a_sized_body_is_sent_with_its_length(
         self, origin: ScriptedOrigin, make_worker: MakeWorker
     ) -> None:

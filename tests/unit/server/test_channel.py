@@ -72,7 +72,7 @@ async def test_messages_arrive_as_they_were_sent_in_order(ends: tuple[Listener, 
 async def test_a_large_configuration_fits(ends: tuple[Listener, Listener]) -> None:
     left, right = ends
     backends = tuple(BackendConfig(Address(f"backend-{number}.example.org", 80)) for number in range(512))
-    message = Configure(7, Config(origin=OriginOptions(backends=backends)), tuple(range(512)))
+    message = Configure(7, Config(origin=OriginOptions(backends=backends)), {"": tuple(range(512))}, b"")
     assert left.channel.send(message)
     await right.changed()
     assert right.heard == [message]
@@ -134,7 +134,7 @@ async def test_a_worker_cannot_make_the_arbiter_call_anything(
 ) -> None:
     arbiter, worker = ends
     worker.channel.send(cast(Message, _Attack(tmp_path / "called")))
-    worker.channel.send(Configure(1, Config(), ()))
+    worker.channel.send(Configure(1, Config(), {}, b""))
     worker.channel.send(cast(Message, [Dropped(1, (1,))]))
     worker.channel.send(Dropped(2, (3,)))
     await arbiter.changed()
