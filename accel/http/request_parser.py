@@ -20,13 +20,17 @@ from accel.config import Limits
 from accel.errors import RequestError
 from accel.http.message import CHUNKED, Fields, Request
 
-_OF_EVERYTHING = frozenset({b"OPTIONS", b"PURGE"})
-"""Methods that may have the target `*` (RFC 9112 §3.2.4); PURGE is ours, and goes to no origin."""
+PURGING = frozenset({b"PURGE", b"BAN", b"SOFTPURGE"})
+"""Methods of ours: they go to no origin."""
+_UNKNOWN_TO_LLHTTP = (b"BAN ", b"SOFTPURGE ")
+"""A message that begins with one of these is read as a PURGE, which llhttp knows, and gets its own method back."""
+_OF_EVERYTHING = frozenset({b"OPTIONS", *PURGING})
+"""Methods that may have the target `*` (RFC 9112 §3.2.4)."""
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 METHODS = frozenset(
     b"GET HEAD POST PUT PATCH DELETE OPTIONS PURGE PROPFIND PROPPATCH MKCOL MKACTIVITY MKCALENDAR COPY MOVE LOCK "
     b"UNLOCK CHECKOUT MERGE REPORT SEARCH SUBSCRIBE UNSUBSCRIBE NOTIFY ACL BIND REBIND UNBIND LINK UNLINK QUERY".split()
-)
+) | PURGING
 TUNNELLED = frozenset({b"websocket"})
 """Protocols that may leave HTTP by Upgrade; every other Upgrade is ignored (RFC 9110 §7.8 allows it)."""
 
@@ -71,6 +75,7 @@ class RequestParser:
         "_in_head",
         "_is_last",
         "_limits",
+        "_method",
         "_parser",
         "_primed",
         "_request",
@@ -86,6 +91,7 @@ class RequestParser:
         self._request: Request | None = None
         self._in_head = self._in_body = self._primed = False
         self._is_last = False  # what follows a request that ends the connection is ignored, not parsed
+        self._method = b""
         self._target = b""
         self._field_lines: list[tuple[bytes, bytes]] = []
         self._authorities: list[bytes] = []
@@ -114,6 +120,8 @@ class RequestParser:
             return b""
         if self._is_last:
             return b""
+        if data[:1] in (b"B", b"S") and not (self._in_head or self._in_body or self._primed):
+            data = self._with_known_method(data)
         began_in_head, began_in_body, body_bytes = self._in_head, self._in_body, self._body_bytes
         request = self._request
         try:
@@ -133,6 +141,17 @@ class RequestParser:
         elif self._in_body and began_in_body and self._request is request:
             self._count_framing(len(data) - (self._body_bytes - body_bytes))
         return b""
+
+    def _with_known_method(self, data: bytes) -> bytes:
+        """Return the beginning of a message with a method that llhttp knows.
+
+        Only where a message begins with what came: one behind another in the same bytes is refused as unknown.
+        """
+        for beginning in _UNKNOWN_TO_LLHTTP:
+            if data.startswith(beginning):
+                self._method = beginning[:-1]
+                return b"PURGE " + data[len(beginning) :]
+        return data
 
     # What llhttp calls.
 
@@ -202,7 +221,7 @@ class RequestParser:
 
     def _checked_request(self) -> Request:
         parser = self._parser
-        method = parser.get_method()
+        method, self._method = self._method or parser.get_method(), b""
         _check_method(method)
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):

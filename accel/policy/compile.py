@@ -20,6 +20,7 @@ from accel.caching.tags import together
 from accel.config import CachingOptions, Network
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Request, Response
+from accel.http.request_parser import PURGING
 from accel.policy.checked import Checked
 from accel.policy.checking_statements import DEFAULT_POOL
 from accel.policy.codegen import Functions
@@ -36,6 +37,7 @@ _LOOKUP = Ruling(Action.LOOKUP)
 _METHOD = Ruling(Action.PASS, "method", Forward.METHOD)
 _PIPE = Ruling(Action.PIPE, "upgrade")
 _PURGE_DENIED = Ruling(Action.DENY, "purge from an address that may not", status=403)
+_NO_SUCH_METHOD = Ruling(Action.DENY, "a method that `purge` does not name", status=405)
 _FORWARDED_PURGE = Ruling(Action.DENY, "purge that another proxy forwarded", status=403)
 _FORWARDING_FIELDS = (b"x-forwarded-for", b"forwarded", b"via")
 _UNCHANGED = DeliverDecision()
@@ -80,7 +82,7 @@ class CompiledPolicy:
     def request(self, request: Request, client_ip: str) -> RequestDecision:
         """Decide what becomes of a request; `client_ip` is empty for a unix socket."""
         method = request.method
-        if method in self._purge_methods:
+        if method in PURGING:
             return self._purge(request, client_ip)
         view, draft = View(request, client_ip), Draft()
         ruling = self._request(view, draft) if self._request is not None else None
@@ -127,7 +129,7 @@ class CompiledPolicy:
     def _purge(self, request: Request, client_ip: str) -> RequestDecision:
         """Decide a purge; its key is that of a GET for the same target."""
         view, draft = View(replace(request, method=b"GET"), client_ip), Draft()
-        refusal = self._purge_refusal(view)
+        refusal = self._purge_refusal(view) if request.method in self._purge_methods else _NO_SUCH_METHOD
         if refusal is not None:
             return RequestDecision(refusal.action, request, client_ip, refusal.why, status=refusal.status)
         if self._request is not None:

@@ -245,3 +245,24 @@ async def test_a_purge_may_be_soft_by_rule_and_is_for_those_whom_it_allows(make_
 
     assert denied.status == 403
     assert b'"touched": 1' in receipt.body
+
+
+async def test_methods_of_purging_are_taken_where_rules_name_them(make_scene: MakeScene) -> None:
+    scene = ruled(make_scene, "purge { allow 127.0.0.1; methods PURGE, SOFTPURGE, BAN }")
+    scene.client().ask("/p")
+    (await scene.call()).answer(b"page", cache_control="max-age=60")
+    await scene.settle()
+
+    soft = await scene.get("/p", method="SOFTPURGE")
+    banned = await scene.get("/", method="BAN", ban="url == /p")
+
+    assert b'"touched": 1' in soft.body
+    assert b'"what": "ban"' in banned.body
+    assert len(scene.origin.calls) == 1
+
+
+async def test_a_method_of_purging_that_no_rule_names_goes_nowhere(make_scene: MakeScene) -> None:
+    scene = make_scene()
+
+    assert (await scene.get("/p", method="SOFTPURGE")).status == 405
+    assert not scene.origin.calls
