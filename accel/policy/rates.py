@@ -18,8 +18,9 @@ from accel.policy.decision import LimitCheck
 
 OWN_BUCKETS = 65_536
 """Those that one process counts alone: the least lately asked for are forgotten, which grants them a new burst."""
-_SKEW_US = 1_000_000
-"""A worker may be held up so long between reading the clock and counting, and nobody takes it for a clock set back."""
+_SKEW_US = 60_000_000
+"""Nobody is held up so long between reading the clock and counting: what lies further ahead is from a clock set back.
+Were it less, whoever comes with an old reading would free a bucket that others filled since."""
 
 
 class Pace(NamedTuple):

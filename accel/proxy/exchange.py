@@ -154,9 +154,10 @@ class Exchange:
 
     def _is_limited(self, limits: tuple[LimitCheck, ...]) -> bool:
         """Count the request against its limits; True: one of them was exceeded, and that is answered."""
+        now = self.service.now()  # not when it came: it may have waited long behind others of its connection
         for limit in limits:
-            if not self.service.limiter.admits(limit, self.started_at):
-                wait_s = self.service.limiter.retry_after_s(limit, self.started_at)
+            if not self.service.limiter.admits(limit, now):
+                wait_s = self.service.limiter.retry_after_s(limit, now)
                 self._answer_ruled(limit.otherwise, limit.status, Outcome.SYNTHETIC, wait_s)
                 return True
         return False

@@ -30,9 +30,10 @@ in 65,536 of those few that have asked in the last burst/rate seconds and lie in
 When all eight words of a set are in use, this worker counts the key alone, its share of rate and burst (`OwnBuckets`;
 the counter `limit_spills`); so do all workers, always, where the compiled part is missing.
 
-The clock is the wall's. When it is set back, a bucket's time lies further ahead than any grant could have put it: it
-is put back to a full bucket, so nobody waits longer than 1/rate for that. Words of others that were in use stay so
-until the clock has caught up, which costs room and nothing else.
+The clock is the wall's. When it is set back by more than a minute, a bucket's time lies further ahead than any grant
+could have put it, also one of a worker that was held up: it is put back to a full bucket, so nobody waits longer than
+1/rate for that. Set back by less, it lets those who were at their limit wait as much longer. Words that were in use
+stay so until the clock has caught up, which costs room and nothing else.
 
 What a kill -9 leaves: a bucket that counts one request more, or one less, that nobody answered. Nothing to repair. An
 upgrade (USR2) begins with a table of its own: while two programs serve, each grants what the rule says.
@@ -94,7 +95,7 @@ class Limiter:
         self._own.workers = workers
 
     def admits(self, check: LimitCheck, now: float) -> bool:
-        """Count a request that arrived at `now`, wall time in s; whether it keeps to the rate."""
+        """Count a request at `now`, wall time in s, just read; whether it keeps to the rate."""
         now_us = self._moment(now)
         is_granted = self._count(check, now_us)
         if not is_granted:

@@ -201,6 +201,25 @@ async def test_a_limit_answers_beyond_its_burst_and_says_when_to_come_again(make
     assert later.status == 200
 
 
+async def test_a_request_that_waited_in_its_connection_is_counted_when_its_turn_comes(make_scene: MakeScene) -> None:
+    """Counted at the time it came, it would make the limiter think that the clock was set back, and free its bucket."""
+    limit = 'limit 1/s per client burst 5 else synth 429 "slow down"; synth 200 "in"'
+    scene = ruled(make_scene, f'request {{ when path == "/s" {{ {limit} }} }}')
+    client = scene.client()
+    client.send(client.request("/slow") + client.request("/s") * 3)
+    client.methods = [b"GET"] * 4
+    slow = await scene.call()
+    await scene.after(100.0)
+    before = [(await scene.get("/s")).status for _ in range(6)]
+
+    slow.answer(b"slow")
+    await scene.settle()
+
+    assert before == [200] * 5 + [429]
+    assert [answer.status for answer in client.answers] == [200, 429, 429, 429]
+    assert (await scene.get("/s")).status == 429
+
+
 async def test_an_error_is_answered_by_rule(make_scene: MakeScene) -> None:
     scene = ruled(make_scene, 'error { when cause == "timeout" { synth 504 "too slow" } }')
     slow, down = scene.client(), scene.client()
