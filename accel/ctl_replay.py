@@ -49,12 +49,13 @@ _PLAIN_COLUMNS = 160
 @click.argument("logs", metavar="ACCESSLOG...", nargs=-1, required=True, type=_LOG)
 @click.option("--policy", "new", metavar="FILE|DIR", type=_POLICY, required=True, help="The policy to try.")
 @click.option("--against", "old", metavar="FILE|DIR|built-in", help="Another to compare it with.")
-@click.option("--origin-ttl", type=_TTL, default="none", show_default=True,
+@click.option("--origin-ttl", metavar="TIME|none", type=_TTL, default="none", show_default=True,
               help="Assume that the origin gives this max-age to whatever may be cached.")  # fmt: skip
 @click.option("--type", "media_type", metavar="TYPE", default="text/html", show_default=True,
               help="Assume this media type where the path has no known extension.")  # fmt: skip
-@click.option("--host", default="", help="The host of lines that name none, as in most combined logs.")
-@click.option("--memory", type=_SIZE, default="256m", show_default=True, help="What the store holds.")
+@click.option("--host", metavar="HOST", default="", help="The host of lines that name none, as in most combined logs.")
+@click.option("--memory", metavar="SIZE|none", type=_SIZE, default="256m", show_default=True,
+              help="What the store holds.")  # fmt: skip
 @click.option("--top", metavar="N", type=click.IntRange(0), default=10, show_default=True,
               help="How many URLs of each kind to list.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
