@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from accel.caching.freshness import current_age, terms
-from accel.caching.key import primary_key, selecting_values, variant_names
+from accel.caching.invalidation import Purge, What, requested, targets
+from accel.caching.key import primary_key
 from accel.caching.reuse import Reuse, judge, may_serve_on_error, may_validate, only_if_cached
-from accel.caching.stored import Stored, decode, encode
 from accel.caching.storing import Storing, decide, is_shareable, stored_response
+from accel.caching.tags import tags_of, together
 from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.config import CachingOptions
 from accel.http.fields import format_date, hop_by_hop
@@ -22,6 +23,7 @@ from accel.policy.compile import CompiledPolicy
 from accel.policy.decision import Answer, Recovery, RequestDecision, ResponseDecision, Rule
 from accel.policy.edits import FLOOR, FRAMING, edited_fields
 from accel.policy.rates import OwnBuckets
+from accel.policy.shelves import Kept, Shelves
 from accel.policy.verdict import Action
 
 _CONDITIONS = frozenset(
@@ -59,15 +61,6 @@ class Seen:
 
 
 @dataclass(slots=True)
-class _Shelf:
-    """What is stored under one primary key."""
-
-    names: tuple[bytes, ...]
-    variants: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
-    """Encoded head and body, by selecting values."""
-
-
-@dataclass(slots=True)
 class _Fetched:
     """An origin's answer, and what was made of it."""
 
@@ -85,7 +78,7 @@ class Rehearsal:
         self._policy = policy
         self._caching = caching
         self._script: dict[tuple[bytes, bytes], Said] = {}
-        self._shelves: dict[bytes, _Shelf] = {}
+        self._shelves = Shelves()
         self._buckets = OwnBuckets()
         self._asked: list[Request] = []
 
@@ -117,8 +110,7 @@ class Rehearsal:
             case Action.DENY:
                 return _answered(decision.answer or Answer(decision.status))
             case Action.PURGE:
-                dropped = self._shelves.pop(primary_key(decision.asked.host, decision.asked.target), None)
-                return Seen("synthetic", 200 if dropped is not None else 404, Fields(), b"")
+                return self._purged(request, decision)
             case Action.PASS | Action.PIPE:
                 return self._passed(request, decision)
             case _:
@@ -126,22 +118,33 @@ class Rehearsal:
 
     # Ways.
 
+    def _purged(self, request: Request, decision: RequestDecision) -> Seen:
+        named = replace(request, host=decision.asked.host, target=decision.asked.target)
+        try:
+            purge = requested(named, decision.is_soft)
+            count = self._shelves.invalidate(purge, self.now)
+        except ValueError as error:
+            return Seen("synthetic", 400, Fields(), str(error).encode())
+        return Seen("synthetic", 404 if purge.what is What.URL and not count else 200, Fields(), b"")
+
     def _passed(self, request: Request, decision: RequestDecision) -> Seen:
         said = self._fetched(decision.asked)
         if said is None:
             return self._failed(request, decision, None)
+        untrue = targets(decision.asked, Response(said.status, b"", said.fields))
+        self._shelves.invalidate(Purge(What.URL, tuple(primary_key(*target) for target in untrue)), self.now)
         return Seen("pass", said.status, _sent_on(said.fields), said.body)
 
     def _looked_up(self, request: Request, decision: RequestDecision) -> Seen:
         if b"if-match" in request.fields or b"if-unmodified-since" in request.fields:
             return self._passed(request, decision)
-        found = self._found(decision.asked)
-        if found is not None and b"authorization" in request.fields and not is_shareable(found[0]):
+        found = self._shelves.found(decision.asked)
+        if found is not None and b"authorization" in request.fields and not is_shareable(found.stored):
             found = None
         if found is not None:
-            reuse = judge(found[0], request.fields, self.now, self._caching).reuse
+            reuse = judge(found.stored, request.fields, self.now, self._caching, found.is_soft_purged).reuse
             if reuse is not Reuse.VALIDATE:
-                seen = self._from_store("hit" if reuse is Reuse.FRESH else "stale", *found)
+                seen = self._from_store("hit" if reuse is Reuse.FRESH else "stale", found)
                 if reuse is Reuse.STALE_SERVE:
                     self._shared_fetch(replace(request, method=b"GET"), decision, found)
                 return seen
@@ -149,7 +152,7 @@ class Rehearsal:
             return Seen("error", 504, Fields(), b"", why="only-if-cached")
         return self._missed(request, decision, found)
 
-    def _missed(self, request: Request, decision: RequestDecision, found: tuple[Stored, bytes] | None) -> Seen:
+    def _missed(self, request: Request, decision: RequestDecision, found: Kept | None) -> Seen:
         fetched = self._shared_fetch(request, decision, found)
         if fetched is None or (fetched.said.status in _FAILURES and self._may_stand_in(request, found)):
             return self._failed(request, decision, found)
@@ -162,25 +165,26 @@ class Rehearsal:
                 seen.outcome, seen.why = "pass", fetched.decision.pass_why
         return seen
 
-    def _failed(self, request: Request, decision: RequestDecision, found: tuple[Stored, bytes] | None) -> Seen:
+    def _failed(self, request: Request, decision: RequestDecision, found: Kept | None) -> Seen:
         error = self._policy.error(request, decision.client_ip, 503, b"unavailable")
         may_stand_in = self._may_stand_in(request, found)
         if error.recovery is Recovery.STALE and found is not None:
-            may_stand_in = not (found[0].terms.must_revalidate or found[0].terms.no_cache)
+            may_stand_in = not (found.stored.terms.must_revalidate or found.stored.terms.no_cache)
         if found is not None and may_stand_in:
-            return self._from_store("stale", *found)
+            return self._from_store("stale", found)
         if error.recovery is Recovery.ANSWER and error.answer is not None:
             answered = _answered(error.answer)
             answered.rule = error.rule
             return answered
         return Seen("error", 503, Fields(), b"", rule=error.rule)
 
-    def _may_stand_in(self, request: Request, found: tuple[Stored, bytes] | None) -> bool:
-        return found is not None and may_serve_on_error(found[0], request.fields, self.now, self._caching)
+    def _may_stand_in(self, request: Request, found: Kept | None) -> bool:
+        return found is not None and may_serve_on_error(found.stored, request.fields, self.now, self._caching)
 
-    def _from_store(self, outcome: str, stored: Stored, body: bytes) -> Seen:
+    def _from_store(self, outcome: str, found: Kept) -> Seen:
+        stored = found.stored
         fields = Fields([*stored.fields.lines, (b"age", b"%d" % current_age(stored, self.now))])
-        return Seen(outcome, stored.status, fields, body)
+        return Seen(outcome, stored.status, fields, found.body)
 
     # The origin.
 
@@ -199,12 +203,12 @@ class Rehearsal:
         return said
 
     def _shared_fetch(
-        self, request: Request, decision: RequestDecision, found: tuple[Stored, bytes] | None
+        self, request: Request, decision: RequestDecision, found: Kept | None
     ) -> _Fetched | None:
         """Fetch for the cache, validating what is stored if that may be; store what may be stored."""
         asked = replace(decision.asked, fields=decision.asked.fields.without(_CONDITIONS))
-        is_kept = found is not None and may_validate(found[0], self.now)
-        conditions = Fields(conditional_fields(found[0])) if found is not None and is_kept else None
+        is_kept = found is not None and may_validate(found.stored, self.now)
+        conditions = Fields(conditional_fields(found.stored)) if found is not None and is_kept else None
         said = self._fetched(asked, conditions if conditions is not None and conditions.lines else None)
         if said is None:
             return None
@@ -213,15 +217,15 @@ class Rehearsal:
         return self._stored(request, decision, said)
 
     def _freshened(
-        self, request: Request, decision: RequestDecision, found: tuple[Stored, bytes], said: Said
+        self, request: Request, decision: RequestDecision, found: Kept, said: Said
     ) -> _Fetched:
         head = Response(304, b"", said.fields)
-        if not confirms(found[0], head):
+        if not confirms(found.stored, head):
             whole = self._fetched(decision.asked)
             assert whole is not None
             return self._stored(request, decision, whole)
-        stored = freshened(found[0], head, self.now, self.now, self._caching, 0)
-        return self._stored(request, decision, Said(stored.status, stored.fields, found[1]))
+        stored = freshened(found.stored, head, self.now, self.now, self._caching, 0)
+        return self._stored(request, decision, Said(stored.status, stored.fields, found.body))
 
     def _stored(self, request: Request, decision: RequestDecision, said: Said) -> _Fetched:
         head = Response(said.status, b"", said.fields, body_length=len(said.body))
@@ -232,33 +236,11 @@ class Rehearsal:
         storing = decide(request, head, ruled.terms, self._caching, ruled.lifted)
         if storing is Storing.STORE:
             edited = replace(head, fields=edited_fields(head.fields, ruled.edits, FLOOR))
-            self._put(decision.asked, stored_response(edited, ruled.terms, self.now, self.now, 0), said.body)
+            tags = together((*ruled.tags, *tags_of(head.fields)))
+            self._shelves.put(
+                decision.asked, stored_response(edited, ruled.terms, self.now, self.now, 0, tags), said.body
+            )
         return _Fetched(said, ruled, storing.value)
-
-    # The store.
-
-    def _found(self, asked: Request) -> tuple[Stored, bytes] | None:
-        shelf = self._shelves.get(primary_key(asked.host, asked.target))
-        if shelf is None:
-            return None
-        if not shelf.names and asked.key_extra:
-            return None
-        kept = shelf.variants.get(selecting_values(asked, shelf.names))
-        if kept is None:
-            return None
-        stored = decode(kept[0])
-        assert isinstance(stored, Stored)
-        return stored, kept[1]
-
-    def _put(self, asked: Request, stored: Stored, body: bytes) -> None:
-        names = variant_names(asked, stored.fields)
-        assert names is not None
-        primary = primary_key(asked.host, asked.target)
-        shelf = self._shelves.get(primary)
-        if shelf is None or not set(names) <= set(shelf.names):
-            every = tuple(sorted({*names, *(shelf.names if shelf is not None else ())}))
-            shelf = self._shelves[primary] = _Shelf(every)
-        shelf.variants[selecting_values(asked, shelf.names)] = (encode(stored), body)
 
 
 def _answered(answer: Answer) -> Seen:

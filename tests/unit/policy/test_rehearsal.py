@@ -40,6 +40,20 @@ def mismatches(rules: str, steps: str) -> list[tuple[str, str]]:
          'get "/b" -> pool b\nget "/a" -> pool a'),
         ("purge { allow 10.0.0.0/8 }",
          f'{HTML}\nget "/"\npurge "/" -> status 403\npurge "/" from 10.0.0.1 -> status 200\nget "/" -> miss'),
+        ("purge { allow 10.0.0.0/8 }",
+         'origin GET "/a" -> 200 cache-control "max-age=60" surrogate-key "x y"\n'
+         'origin GET "/b" -> 200 cache-control "max-age=60" cache-tag "y"\n'
+         'get "/a"\nget "/b"\npurge "/" surrogate-key "x" from 10.0.0.1 -> status 200\n'
+         'get "/a" -> miss\nget "/b" -> hit\npurge "/" purge "all" from 10.0.0.1 -> status 200\n'
+         'get "/b" -> miss\nget "/a"\npurge "/" ban "url ~ ^/b" from 10.0.0.1 -> status 200\nget "/a" -> hit\nget "/b" -> miss\n'
+         'purge "/" ban "url" from 10.0.0.1 -> status 400'),
+        ("purge { allow 10.0.0.0/8; mode soft }",
+         f'{HTML}\nget "/"\npurge "/" from 10.0.0.1 -> status 200\nget "/" -> stale\nget "/" -> hit'),
+        ("response { tags \"shop\" }\npurge { allow 10.0.0.0/8 }",
+         f'{HTML}\nget "/"\npurge "/" xkey "shop" from 10.0.0.1\nget "/" -> miss'),
+        ("", f'{HTML}\nget "/"\npost "/" -> pass\nget "/" -> miss\nget "/" -> hit'),
+        ("", f'{HTML}\norigin POST "/new" -> 303 location "/"\nget "/"\npost "/new" -> pass\nget "/" -> miss'),
+        ("", f'{HTML}\norigin POST "/" -> 403\nget "/"\npost "/" -> pass\nget "/" -> hit'),
         ('request { limit 1/s per client burst 2 else synth 429 "slow" }',
          'get "/"\nget "/"\nget "/" -> synthetic, status 429\nget "/" from 192.0.2.9 -> miss\n'
          'after 1s\nget "/" -> miss'),
