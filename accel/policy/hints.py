@@ -111,6 +111,8 @@ def _expectation(found: str, expected: AbstractSet[str], words: AbstractSet[str]
     """Return what the grammar takes, as shortly as it tells something."""
     if expected <= {"STRING"}:
         return f'it must stand in quotes: "{found}"' if found.strip() else "a text in quotes must follow"
+    if found.startswith('"') and "ATOM" in expected and "STRING" not in expected:
+        return f"it stands without quotes: {found.strip(chr(34))}"
     if {"when", "lookup"} <= words:
         return "here begins a statement, such as when, pass, query or ttl; policies/README.md has them all"
     if END in expected and found in STATEMENTS:

@@ -45,7 +45,8 @@ def mismatches(rules: str, steps: str) -> list[tuple[str, str]]:
          'origin GET "/b" -> 200 cache-control "max-age=60" cache-tag "y"\n'
          'get "/a"\nget "/b"\npurge "/" surrogate-key "x" from 10.0.0.1 -> status 200\n'
          'get "/a" -> miss\nget "/b" -> hit\npurge "/" purge "all" from 10.0.0.1 -> status 200\n'
-         'get "/b" -> miss\nget "/a"\npurge "/" ban "url ~ ^/b" from 10.0.0.1 -> status 200\nget "/a" -> hit\nget "/b" -> miss\n'
+         'get "/b" -> miss\nget "/a"\n'
+         'purge "/" ban "url ~ ^/b" from 10.0.0.1 -> status 200\nget "/a" -> hit\nget "/b" -> miss\n'
          'purge "/" ban "url" from 10.0.0.1 -> status 400'),
         ("purge { allow 10.0.0.0/8; mode soft }",
          f'{HTML}\nget "/"\npurge "/" from 10.0.0.1 -> status 200\nget "/" -> stale\nget "/" -> hit'),
