@@ -50,7 +50,9 @@ class Bench:
             killed = Killed(self, page) if kill else None
             got = ask_at_once(self.accel.port, self.clients, page, killed)
             arrivals = self.origin.arrivals(page)
-            spreads.append(got.spread_s), lasts.append(got.last_s), fetches.append(len(arrivals))
+            spreads.append(got.spread_s)
+            lasts.append(got.last_s)
+            fetches.append(len(arrivals))
             others.append(f"{dict(got.statuses)}" + (f" lost {got.lost}" if got.lost else ""))
             if killed is not None:
                 taken_over += [mono - killed.at_mono for mono in arrivals if mono > killed.at_mono][:1]

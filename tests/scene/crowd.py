@@ -44,7 +44,7 @@ class One(asyncio.Protocol):
     """One client; its answers are short and have a length."""
 
     def __init__(self, into: Answers) -> None:
-        self._into, self._data = into, b""
+        self.into, self._data = into, b""
         self.done: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,14 +61,14 @@ class One(asyncio.Protocol):
         head, end, body = self._data.partition(END)
         if not end or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
             return
-        self._into.ended_mono.append(time.monotonic())
-        self._into.statuses[int(head[9:12])] += 1
-        self._into.bodies[body] += 1
+        self.into.ended_mono.append(time.monotonic())
+        self.into.statuses[int(head[9:12])] += 1
+        self.into.bodies[body] += 1
         self._end()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.done is not None and not self.done.done():
-            self._into.lost += 1
+            self.into.lost += 1
             self._end()
 
     def _end(self) -> None:
@@ -117,7 +117,7 @@ def ask_at_once(port: int, count: int, target: str, plot: Plot | None = None) ->
         crowd = await _gathered(port, count, warmed)
         await _asked(crowd, "/warm")
         for one in crowd:
-            one._into = answers
+            one.into = answers
         if plot is not None:
             plot.prepare(crowd[0].port)
         answers.asked_mono = time.monotonic()
