@@ -99,7 +99,7 @@ def replay(
         click.echo(json.dumps(facts, indent=1))
     else:
         width = None if sys.stdout.isatty() else _PLAIN_COLUMNS
-        Console(width=width, highlight=False).print(ctl_replay_views.shown(facts))
+        Console(width=width, highlight=False, markup=False).print(ctl_replay_views.shown(facts))
 
 
 # Policies.

@@ -223,7 +223,9 @@ def _url_facts(name: bytes, url: _Url, outcome: Outcome) -> dict[str, Any]:
 
 
 def _text(url: bytes) -> str:
-    return url.decode("utf-8", "backslashreplace")
+    """Return what a client asked for so that it does a terminal no harm."""
+    text = url.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _part(count: int, of: int) -> float | None:

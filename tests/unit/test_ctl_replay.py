@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_a_policy_that_will_not_do_is_said_why(log: str) -> None:
 
     assert result.exit_code == 1
     assert "bad.policy:2:11" in result.stderr
+
+
+def test_what_clients_and_rules_wrote_is_shown_as_text() -> None:
+    Path("x.policy").write_text('policy 1\nrequest { pass "[red]why[/]" }\n')
+    line = _combined_line(replace(records()[0], target=b"/\x1b[31m[bold]\xff"))
+
+    result = accelctl("-", "--policy", "x.policy", given=line.encode())
+
+    assert "\x1b" not in result.stdout
+    assert r"/\x1b[31m[bold]\xff" in result.stdout and "pass: [red]why[/]" in result.stdout
 
 
 def test_a_log_without_a_record_is_said_why(policy: str) -> None:
