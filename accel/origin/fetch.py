@@ -27,14 +27,15 @@ from accel.origin.resolver import Resolver
 from accel.origin.upload import BodySource, Upload
 from accel.stats.counters import CounterRow, index
 
-__all__ = ["BodySource", "Origin", "OriginRequest", "OriginResponse", "RetryBudget"]
+__all__ = ["IDEMPOTENT", "BodySource", "Origin", "OriginRequest", "OriginResponse", "RetryBudget"]
 
 RETRY_BURST = 10.0
 """Retries that may come at once, whatever their share: one keep-alive race each is normal after a restart."""
 FRESH_IDLE_S = 1.0
 """A request that may not be sent twice takes no connection idle for longer: the backend may be closing it."""
 
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+"""Methods of requests that may be sent again after they may have arrived (RFC 9110 §9.2.2)."""
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 _OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """No descriptor, no memory, no local port left."""
@@ -283,7 +284,7 @@ class _Attempt:
     def is_repeatable(self) -> bool:
         """Whether the request may be sent again after it may have arrived (RFC 9110 §9.2.2)."""
         has_read = self._upload is not None and self._upload.has_read
-        return self.request.method in _IDEMPOTENT and not has_read
+        return self.request.method in IDEMPOTENT and not has_read
 
     def begin_upload(self, conn: OriginConnection, parser: ResponseParser) -> None:
         """Begin to send the body, if there is one."""

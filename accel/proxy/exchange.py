@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVarTuple, assert_never
 
 from accel.caching.reuse import Reuse, judge, only_if_cached
 from accel.caching.storing import is_shareable
-from accel.errors import ClientGone, OriginError, RequestError
+from accel.errors import ClientGone, ConnectFailed, NoBackend, OriginError, RequestError
 from accel.http.cache_status import Forward
 from accel.http.fields import format_date
 from accel.http.message import Fields, Request
+from accel.origin.fetch import IDEMPOTENT
 from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDecision
 from accel.policy.verdict import Action
 from accel.proxy import deliver, forward, synth
@@ -44,6 +45,7 @@ class Exchange:
 
     __slots__ = (
         "_found",
+        "_has_asked_again",
         "_refusal",
         "_settled",
         "_task",
@@ -82,6 +84,8 @@ class Exchange:
         self.asking: Asking
         """Set when the request's turn comes; never for one that could not be read."""
         self._found: Found | None = None
+        self._has_asked_again = False
+        """Whether a rule has sent it to another pool."""
         self._refusal: RequestError | None = None
         self._settled = False
         self._task: asyncio.Task[None] | None = None
@@ -230,8 +234,8 @@ class Exchange:
         match ruled.recovery:
             case Recovery.STALE if self._served_stale(error):
                 return
-            case Recovery.RETRY if self._may_ask_again(ruled.pool):
-                self.asking = self.asking.of_pool(ruled.pool)
+            case Recovery.RETRY if self._may_ask_again(ruled.pool, error):
+                self.asking, self._has_asked_again = self.asking.of_pool(ruled.pool), True
                 await self._run(way, *rest)
             case Recovery.ANSWER:
                 self._answer_ruled(ruled.answer, error.status, Outcome.SYNTHETIC)
@@ -242,9 +246,14 @@ class Exchange:
         found = self._found
         return found is not None and forward.served_stale(self, found, Forward.STALE, error.status, is_demanded=True)
 
-    def _may_ask_again(self, pool: str) -> bool:
-        """Whether another pool may be asked: a body that the first one read is gone, and one pool is asked once."""
-        return self.asking.pool != self.asking.policy.pool(pool) and (self.body is None or not self.body.was_read)
+    def _may_ask_again(self, pool: str, error: OriginError) -> bool:
+        """Whether another pool may be asked: once, with a body that nobody has read, and, if the first may have acted
+        on it, only what may be sent twice (RFC 9110 §9.2.2).
+        """
+        if self._has_asked_again or self.asking.pool == self.asking.policy.pool(pool):
+            return False
+        was_sent = not isinstance(error, (ConnectFailed, NoBackend))
+        return (self.body is None or not self.body.was_read) and (self.request.method in IDEMPOTENT or not was_sent)
 
     # What a way does with its answer.
 

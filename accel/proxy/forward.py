@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from accel.caching.invalidation import Purge, What, requested, targets
 from accel.caching.key import primary_key
 from accel.caching.reuse import Reuse, judge, may_serve_on_error, may_serve_stale, remaining_s
+from accel.caching.storing import is_shareable
 from accel.errors import OriginError
 from accel.http import cache_status
 from accel.http.cache_status import Forward
@@ -231,9 +232,12 @@ def served_stale(
     `is_demanded`: a rule says so, however old it is.
     """
     service, now = exchange.service, exchange.service.now()
-    if found.entry is None or found.record is None or not service.cache.may_serve(found.primary, found.entry):
+    found = _still_found(exchange, found)
+    if found.entry is None or found.record is None:
         return False
     stored, fields = found.entry.stored, exchange.request.fields
+    if b"authorization" in fields and not is_shareable(stored):
+        return False
     if not (is_demanded and may_serve_stale(stored)) and not may_serve_on_error(stored, fields, now, service.caching):
         return False
     exchange.outcome = Outcome.STALE
@@ -241,6 +245,15 @@ def served_stale(
     deliver.send_stored(exchange, found.entry, found.record, now, member)
     exchange.finish()
     return True
+
+
+def _still_found(exchange: Exchange, found: Found) -> Found:
+    """Return what is stored now, else what was found before, unless an invalidation since then may cover that."""
+    cache = exchange.service.cache
+    again = cache.find(exchange.asking.asked, exchange.service.now())
+    if again.entry is None and found.entry is not None and cache.may_serve(found.primary, found.entry):
+        return found  # it has made room for others meanwhile
+    return again
 
 
 async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None:

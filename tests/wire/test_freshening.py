@@ -232,3 +232,19 @@ async def test_the_time_of_the_fetch_counts_as_age(scene: Scene) -> None:
     (await scene.call()).answer(b"x", cache_control="max-age=100", age="30")
     await scene.settle()
     assert (await scene.get())["age"] == "34"
+
+
+async def test_what_a_ban_left_is_served_when_the_origin_fails(scene: Scene) -> None:
+    await stale(scene, "max-age=5, stale-if-error=600")
+    await scene.get("/", "PURGE", ban="url == /other")
+    scene.origin.script[b"/"] = NoBackend("none is up")
+
+    assert (await scene.get()).body == b"stored"
+
+
+async def test_credentials_get_nothing_stale_that_they_would_not_get_fresh(scene: Scene) -> None:
+    await stale(scene, "max-age=5, stale-if-error=600")
+    scene.origin.script[b"/"] = NoBackend("none is up")
+
+    assert (await scene.get(authorization="Basic eA==")).status == 503
+    assert (await scene.get()).body == b"stored"
