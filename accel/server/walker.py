@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class WalkFailed(AccelError):
-    """The child ended without its result."""
+    """There was no child, or it ended without its result."""
 
 
 class Walker:
@@ -58,7 +58,10 @@ class Walker:
     async def _in_child(self, work: Callable[[], object]) -> Any:
         """Return what `work` returns in a child, as JSON carries it; raises WalkFailed."""
         async with self._turn:
-            pid, read = _forked(work)
+            try:
+                pid, read = _forked(work)
+            except OSError as error:
+                raise WalkFailed(f"no walk over the store could begin: {error.strerror}") from error
             try:
                 data = await _read_all(read)
             except BaseException:
@@ -75,22 +78,33 @@ class Walker:
 
 
 def _forked(work: Callable[[], object]) -> tuple[int, int]:
-    """Begin `work` in a child; return its pid and where its result comes."""
+    """Begin `work` in a child; return its pid and where its result comes. Raises OSError, with nothing begun."""
     read, write = os.pipe()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    parent, pid = os.getpid(), os.fork()
-    if pid == 0:
-        try:
-            _die_with_parent(parent)
-            os.nice(_NICE)
-            result = json.dumps(work())
-            with os.fdopen(write, "w") as pipe:
-                pipe.write(result)
-        finally:
-            os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    os.close(write)
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_walk(work, parent, write)
+    except OSError:
+        os.close(read)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        os.close(write)
     return pid, read
+
+
+def _be_walk(work: Callable[[], object], parent: int, write: int) -> None:
+    """In the child: tell what `work` returns, and end the process. Never returns."""
+    try:
+        _die_with_parent(parent)
+        os.nice(_NICE)
+        result = json.dumps(work())
+        with os.fdopen(write, "w") as pipe:
+            pipe.write(result)
+    finally:
+        os._exit(0)
 
 
 def _die_with_parent(parent: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,11 @@ def pins_of_walks(arena: SharedArena) -> bytes:
     plan = arena.plan
     at = plan.pins_at + layout.SIDES * plan.row_count * plan.pins_stride * 4
     return arena.mapping[at : at + plan.pins_stride * 4]
+
+
+def open_descriptors() -> list[Path]:
+    """Return what this process has open."""
+    return sorted(Path("/proc/self/fd").iterdir())
 
 
 def wait_pinned(arena: SharedArena) -> None:
@@ -106,3 +113,19 @@ def test_a_walk_dies_with_its_arbiter(arena: SharedArena) -> None:
 
     assert os.read(read, 1) == b""
     os.close(read)
+
+
+async def test_without_a_process_left_a_walk_fails_and_signals_still_arrive(
+    arena: SharedArena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, "no process left")
+
+    masked, open_before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), open_descriptors()
+    monkeypatch.setattr(os, "fork", refused)
+
+    with pytest.raises(WalkFailed, match="no process left"):
+        await Walker(arena).sweep([ALL])
+
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == masked
+    assert open_descriptors() == open_before
