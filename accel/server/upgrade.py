@@ -262,7 +262,7 @@ class Upgrade:
 
     def _come_into_charge(self) -> None:
         self.is_in_charge = True
-        self._program.take_charge(frozenset(json.loads(self._heard)) if self._heard else None)
+        self._program.take_charge(_drained(self._heard))
         note("in-charge", pid=os.getpid(), after=self.other_pid)
 
     def _end_talk(self, talk: socket.socket) -> None:
@@ -332,6 +332,14 @@ def _received(talk: socket.socket) -> bytes | None:
         return None
     except OSError:
         return b""
+
+
+def _drained(heard: bytes) -> frozenset[str] | None:
+    """Return which backends the old program said are drained; None if it said nothing, or died in the middle of it."""
+    try:
+        return frozenset(json.loads(heard))
+    except ValueError:
+        return None
 
 
 def _has_ended(lifeline: int) -> bool:

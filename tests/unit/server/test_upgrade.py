@@ -257,6 +257,18 @@ def test_an_old_program_that_dies_early_leaves_charge_to_the_new_one_when_that_i
     assert new.phase is Phase.ALONE
 
 
+def test_an_old_program_that_dies_over_a_word_leaves_charge_to_the_new_one(
+    predecessor: Predecessor, new: Upgrade, program: FakeProgram
+) -> None:
+    new.ready()
+    predecessor.talk.send(b'["127.0.')
+    predecessor.die()
+    while not new.is_in_charge:
+        new.look(0.0)
+
+    assert ("take", None) in program.told
+
+
 def test_only_a_parent_that_lives_is_told_to_retire(predecessor: Predecessor, new: Upgrade) -> None:
     assert not new.retire_other()
     predecessor.die()
