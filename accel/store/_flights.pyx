@@ -60,6 +60,11 @@ cdef class Table:
         cdef uint64_t place
         cdef int probe
         ours |= turn & ((1 << _TURN_BITS) - 1)
+        for probe in range(_PROBES):  # before a free place is taken: one may have become free before the key's own
+            place = (hashed + probe) % self.places
+            there = flight_load(&self.words[place * 4])
+            if there != 0 and there >> (_TURN_BITS + _ROW_BITS) == tag:
+                return place, there
         for probe in range(_PROBES):
             place = (hashed + probe) % self.places
             there = flight_load(&self.words[place * 4])

@@ -1,8 +1,9 @@
 """Fetches under way on the whole machine: who leads one, and how the others are woken when it gets on or ends.
 
 A table of claims in memory that all workers map. A claim is one word: 32 bits of the key's hash, the leader's row, a
-running number. It is put by compare-and-swap and taken back by compare-and-swap, so at most one process leads a key.
-Two keys that share place and hash bits wait for each other once in a very long while, and then look again.
+running number. It is put by compare-and-swap and taken back by compare-and-swap, so one process leads a key. (Two may,
+if both come just when a claim that stood in the key's way ends: a fetch too many.) Two keys that share place and hash
+bits wait for each other once in a very long while, and then look again.
 
 A leader may show how far it is (where, is not known here: under the claim's `name`). Then it makes a step, which is a
 count beside the claim, and wakes who waits without ending the claim.

@@ -181,3 +181,13 @@ async def test_no_two_claims_have_one_name(arena: FlightArena) -> None:
         claim.release()
 
     assert len(names) == 3
+
+
+def test_a_place_that_becomes_free_gives_a_fetch_under_way_no_second_leader(arena: FlightArena) -> None:
+    table, other, key = arena.table, 1 << 32, 2 << 32  # both hashes begin at one place
+    other_place, other_claim = table.claim(other, 0, 1)
+    place, claim = table.claim(key, 0, 2)
+    table.release(other_place, other_claim)
+
+    assert other_place != place
+    assert table.claim(key, 1, 3) == (place, claim)
