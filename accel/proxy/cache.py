@@ -7,10 +7,11 @@ is never returned and never made visible (see `covering`).
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from accel.caching.key import primary_key, selecting_values, variant_key, variant_names
+from accel.caching.key import EXTRA, primary_key, selecting_values, variant_key, variant_names
 from accel.caching.stored import Incomplete, PassMark, Stored, VariantList, decode, encode
 from accel.http.cache_status import Forward
 from accel.http.message import Request
@@ -25,6 +26,8 @@ from accel.store.store import Record, Store, Writer
 
 UNDER_WAY = b"\x01"
 """Before the name of a fetch: where what it has brought so far lies. No host begins with it, so no primary key does."""
+_NO_GENERATION = 0
+"""In a variant's key: no list names it."""
 _STORED, _NO_ROOM, _PURGED = index("stored"), index("not_stored_no_room"), index("not_stored_purged")
 
 
@@ -173,12 +176,12 @@ class Cache:
         """Return what is stored for a request."""
         primary = primary_key(request.host, request.target)
         record, content = self._visible(primary, primary)
-        if type(content) is Entry:
-            if request.key_extra:  # what lies there was stored for requests that rules join nothing to
-                return Found(primary, primary, missing=Forward.VARY_MISS)
-            return Found(primary, primary, content, record)
         if type(content) is Variants:
             return self._find_variant(request, primary, content, now)
+        if request.key_extra:
+            return self._find_apart(request, primary, content, now)
+        if type(content) is Entry:
+            return Found(primary, primary, content, record)
         return Found(primary, primary, None, None, _stands(content, now))
 
     def _find_variant(self, request: Request, primary: bytes, variants: Variants, now: float) -> Found:
@@ -189,6 +192,16 @@ class Cache:
             variants.used(values)
             return Found(primary, key, content, record)
         return Found(primary, key, None, None, _stands(content, now), Forward.VARY_MISS)
+
+    def _find_apart(self, request: Request, primary: bytes, content: Content | None, now: float) -> Found:
+        """Return the place of what rules join something to the key of while there is no variant list.
+
+        It is not the primary key's: what lies there, and who fetches it, is for requests without such an addition.
+        """
+        key = variant_key(primary, _NO_GENERATION, selecting_values(request, (EXTRA,)))
+        _, mark = self._visible(primary, key)
+        missing = Forward.VARY_MISS if type(content) is Entry else Forward.URI_MISS
+        return Found(primary, key, None, None, _stands(mark, now), missing)
 
     def begin(self, request: Request, primary: bytes, stored: Stored, length: int | None) -> Filling | None:
         """Begin to store a response of `length` body bytes (None: unknown); None when there is no room for it."""
@@ -312,20 +325,26 @@ class Cache:
         self._put_list(primary, replace(content.list, values=tuple(named[surplus:])))
 
     def _visible(self, primary: bytes, key: bytes) -> tuple[Record | None, Content | None]:
-        """Return what lies under `key`, unless an invalidation of `primary` covers it: then it is freed."""
+        """Return what lies under `key`, unless an invalidation of `primary` covers it, or another version of this
+        program wrote it in a form of its own: then it is freed.
+        """
         record = self._store.get(key)
         if record is None:
             return None, None
         content = self._decoded(record)
-        if self._covering.is_dropped(primary, content):
+        if content is None or self._covering.is_dropped(primary, content):
             self.drop(key)
             return None, None
         return record, content
 
-    def _decoded(self, record: Record) -> Content:
+    def _decoded(self, record: Record) -> Content | None:
+        """Return what a record is; None if that cannot be read."""
         content: Content | None = record.decoded
         if content is None:
-            content = record.decoded = _content(record)
+            try:
+                content = record.decoded = _content(record)
+            except (ValueError, struct.error):
+                return None
             if type(content) is Entry:
                 self.evidence.note(record.key, content.stored.status, is_storable=True)
         return content

@@ -267,3 +267,25 @@ def test_what_rules_join_to_the_key_tells_responses_apart_under_one_url() -> Non
     assert record is not None and b"".join(record.chunks()) == b"euro"
     shelf.purge(b"a\0/")
     assert shelf.cache.find(euro, NOW).entry is None and shelf.body() is None
+
+
+@pytest.mark.parametrize("meta", [b"", b"\xff\x01", b"\x03\x01"])
+def test_what_another_version_wrote_is_a_miss_and_goes(meta: bytes) -> None:
+    shelf = Shelf()
+    shelf.store.put(b"a\0/", meta)
+
+    assert shelf.find().entry is None
+    assert shelf.store.get(b"a\0/") is None
+
+
+def test_a_mark_of_an_extended_key_leaves_the_others_theirs() -> None:
+    shelf, extended = Shelf(), replace(request(), key_extra=b"session:1:1")
+    shelf.put(b"for all")
+    found = shelf.cache.find(extended, NOW)
+    shelf.cache.mark(found, NOW + 60, 0)
+
+    assert shelf.body() == b"for all"
+    assert shelf.cache.find(extended, NOW).is_marked
+    assert not shelf.cache.find(replace(extended, key_extra=b"session:1:2"), NOW).is_marked
+    shelf.purge(b"a\0/")
+    assert not shelf.cache.find(extended, NOW).is_marked
