@@ -86,7 +86,7 @@ async def send_fill(exchange: Exchange, fill: Fill | Join, now: float, member: b
         if fill.length is not None:
             match _asked_ranges(exchange, entry, fill.length):
                 case Refusal.UNSATISFIABLE:
-                    _send_unsatisfied(exchange, fill.length, tail_of())
+                    _send_unsatisfied(exchange, entry, fill.length, tail_of())
                     return
                 case [part]:
                     _send_part_head(exchange, entry, part, fill.length, tail_of())
@@ -145,15 +145,20 @@ def passed_lines(head: Response) -> list[Line]:
 
 def _head(exchange: Exchange, entry: Entry, length: int | None, now: float) -> bytes:
     """Return a stored response's head, as the rules want it on its way out."""
-    stored = entry.stored
-    edits = exchange.edits(stored.status, stored.fields, current_age(stored, now), entry.hits)
+    edits = exchange.edits(entry.stored.status, entry.stored.fields, current_age(entry.stored, now), entry.hits)
     return entry.head if not edits else entry.edited_head(edits, length)
 
 
-def _edited(exchange: Exchange, status: int, lines: Sequence[Line]) -> Sequence[Line]:
-    """Return the lines of an answer as the rules want them; those that framing rests on are not theirs to edit."""
+def _edited(exchange: Exchange, status: int, lines: Sequence[Line], entry: Entry | None = None) -> Sequence[Line]:
+    """Return the lines of an answer as the rules want them; those that framing rests on are not theirs to edit.
+
+    `entry` is what it was made of, if that is stored.
+    """
     fields = Fields(lines)
-    edits = exchange.edits(status, fields)
+    if entry is None:
+        edits = exchange.edits(status, fields)
+    else:
+        edits = exchange.edits(status, fields, current_age(entry.stored, exchange.service.now()), entry.hits)
     return edited_fields(fields, edits, FRAMING).lines if edits else lines
 
 
@@ -177,7 +182,7 @@ def _is_not_modified(exchange: Exchange, entry: Entry) -> bool:
 
 def _send_not_modified(exchange: Exchange, entry: Entry, tail: bytes) -> None:
     exchange.service.counters[_NOT_MODIFIED] += 1
-    lines = _edited(exchange, 304, not_modified_fields(entry.stored.fields).lines)
+    lines = _edited(exchange, 304, not_modified_fields(entry.stored.fields).lines, entry)
     exchange.sent_head(304)
     exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), VIA_LINE, tail))
 
@@ -238,7 +243,7 @@ def _send_ranges(exchange: Exchange, entry: Entry, record: Record, tail: bytes) 
         case Refusal.IGNORE:
             return False
         case Refusal.UNSATISFIABLE:
-            _send_unsatisfied(exchange, record.length, tail)
+            _send_unsatisfied(exchange, entry, record.length, tail)
         case [part]:
             _send_part_head(exchange, entry, part, record.length, tail)
             exchange.body_bytes += part[1] - part[0]
@@ -248,18 +253,18 @@ def _send_ranges(exchange: Exchange, entry: Entry, record: Record, tail: bytes) 
     return True
 
 
-def _send_unsatisfied(exchange: Exchange, length: int, tail: bytes) -> None:
+def _send_unsatisfied(exchange: Exchange, entry: Entry, length: int, tail: bytes) -> None:
     lines = [
         (b"date", exchange.date()),
         (b"cache-control", b"no-store"),
         (b"content-range", unsatisfied_range(length)),
     ]
-    _send_range_head(exchange, 416, lines, 0, tail)
+    _send_range_head(exchange, 416, entry, lines, 0, tail)
 
 
 def _send_part_head(exchange: Exchange, entry: Entry, part: ByteRange, length: int, tail: bytes) -> None:
     lines = [*entry.stored.fields.lines, (b"content-range", content_range(part, length))]
-    _send_range_head(exchange, 206, lines, part[1] - part[0], tail)
+    _send_range_head(exchange, 206, entry, lines, part[1] - part[0], tail)
 
 
 def _send_multipart(exchange: Exchange, entry: Entry, record: Record, parts: list[ByteRange], tail: bytes) -> None:
@@ -271,15 +276,17 @@ def _send_multipart(exchange: Exchange, entry: Entry, record: Record, parts: lis
     buffers: list[Buffer] = []
     for part_head, part in zip(multipart.heads, parts, strict=True):
         buffers += [part_head, *record.slice(*part)]
-    _send_range_head(exchange, 206, lines, multipart.content_length, tail)
+    _send_range_head(exchange, 206, entry, lines, multipart.content_length, tail)
     exchange.body_bytes += multipart.content_length
     exchange.connection.writelines([*buffers, multipart.closing])
 
 
-def _send_range_head(exchange: Exchange, status: int, lines: Sequence[Line], length: int, tail: bytes) -> None:
+def _send_range_head(
+    exchange: Exchange, status: int, entry: Entry, lines: Sequence[Line], length: int, tail: bytes
+) -> None:
     if status == 206:
         exchange.service.counters[_PARTIAL] += 1
-    lines = _edited(exchange, status, lines)
+    lines = _edited(exchange, status, lines, entry)
     exchange.sent_head(status)
     exchange.connection.write(
         b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), VIA_LINE, length, tail)

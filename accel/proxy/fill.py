@@ -24,7 +24,7 @@ not stored, or does not state its length, or has outgrown the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -36,9 +36,9 @@ from accel.caching.storing import Storing, decide, stored_response
 from accel.caching.tags import tags_of, together
 from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.errors import OriginError
-from accel.http.message import Request, Response
+from accel.http.message import Fields, Request, Response
 from accel.origin.fetch import OriginRequest, OriginResponse
-from accel.policy.decision import ResponseDecision
+from accel.policy.decision import Edit, EditMode, ResponseDecision
 from accel.policy.edits import FLOOR, edited_fields
 from accel.proxy.asking import Asking
 from accel.proxy.cache import Entry, Filling, Found
@@ -245,7 +245,8 @@ class Fill:
         storing = decide(self._request, renewed, ruled.terms, caching, ruled.lifted)
         if ruled.pass_why is not None or storing not in _OF_THE_REQUEST:
             return False
-        fields = edited_fields(stored.fields, ruled.edits, FLOOR) if ruled.edits else stored.fields
+        edits = _unmade(ruled.edits, entry.stored.fields, head.fields)
+        fields = edited_fields(stored.fields, edits, FLOOR) if edits else stored.fields
         tags = together((*ruled.tags, *stored.tags))
         stored = replace(stored, terms=ruled.terms, fields=fields, tags=tags)
         self.entry, self.record = self._service.cache.freshen(self._found.primary, record, stored)
@@ -350,6 +351,19 @@ class Fill:
         self._on_end(self)
         self._release()
         self.body.stop_retaining()
+
+
+def _unmade(edits: Sequence[Edit], kept: Fields, brought: Fields) -> list[Edit]:
+    """Return the edits to make of what a 304 renewed: what was added to a field that it kept is there already."""
+    unmade: list[Edit] = []
+    begun_anew = {name for name, _ in brought.lines}
+    for edit in edits:
+        if edit.mode is not EditMode.ADD:
+            begun_anew.update(edit.names)
+        elif edit.names[0] in kept and edit.names[0] not in begun_anew:
+            continue
+        unmade.append(edit)
+    return unmade
 
 
 def shared_fill(service: Service, asking: Asking, found: Found, leader: object) -> Fill:

@@ -133,15 +133,18 @@ async def _led(exchange: Exchange, found: Found, reason: Forward, until: float |
                 claim = None
             case _:
                 return await _answered(exchange, found, flight, False, True, reason)
-    key, found = found.key, service.cache.find(request, service.now())
-    # Since this request looked first, somebody may have stored the answer, or found that it cannot be stored.
-    next_step = Next.AGAIN if reason is Forward.REQUEST else _answered_from_store(exchange, found, reason)
-    if next_step is not Next.AGAIN or found.key != key:
-        if claim is not None:
+    key, fill = found.key, None
+    try:
+        found = service.cache.find(request, service.now())
+        # Since this request looked first, somebody may have stored the answer, or found that it cannot be stored.
+        next_step = Next.AGAIN if reason is Forward.REQUEST else _answered_from_store(exchange, found, reason)
+        if next_step is not Next.AGAIN or found.key != key:
+            return next_step
+        fill = shared_fill(service, asking, found, exchange)
+        service.flights.begin(found, fill, claim)
+    finally:
+        if fill is None and claim is not None:
             claim.release()
-        return next_step
-    fill = shared_fill(service, asking, found, exchange)
-    service.flights.begin(found, fill, claim)
     return await _answered(exchange, found, fill, True, False, reason)
 
 

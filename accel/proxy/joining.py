@@ -109,6 +109,7 @@ class Join:
             self._end()
         finally:
             self._leave()
+            self.body.fail(self.error)  # of no effect unless a defect or a cancellation left its readers waiting
 
     def _leave(self) -> None:
         """Nobody joins any more; each reader lets go of what it has read."""

@@ -138,6 +138,36 @@ async def test_a_304_is_held_to_the_rules_as_a_200_is(make_scene: MakeScene) -> 
     assert hit["cache-status"] == "accel; hit; ttl=60"
 
 
+async def test_what_a_rule_adds_is_added_once_however_often_it_is_validated(make_scene: MakeScene) -> None:
+    scene = ruled(
+        make_scene, 'response { ttl 1m; set header "X-A" "a"; add header "X-A" "b"; add header "Link" "</c>" }'
+    )
+    scene.client().ask("/p")
+    (await scene.call()).answer(b"page", etag='"1"', link="</d>")
+    for number, brought in enumerate(({}, {"link": "</e>"}), 1):
+        await scene.after(61)
+        scene.client().ask("/p")
+        (await scene.call(number)).answer(b"", status=304, etag='"1"', **brought)
+        await scene.settle()
+        hit = await scene.get("/p")
+
+        assert hit.all("x-a") == ["a", "b"]
+        assert hit.all("link") == [brought.get("link", "</d>"), "</c>"]
+
+
+async def test_who_has_another_key_does_not_wait_for_a_fetch(make_scene: MakeScene) -> None:
+    scene = ruled(make_scene, "request { key + cookie.currency }")
+    for currency in ("eur", "usd", "eur"):
+        scene.client().ask("/p", cookie=f"currency={currency}")
+    await scene.settle()
+    assert len(scene.origin.calls) == 2
+    for call in scene.origin.calls:
+        call.answer(b"page", cache_control="max-age=60")
+    await scene.settle()
+
+    assert scene.counts("stored", "collapsed") == (2, 1)
+
+
 async def test_an_override_stores_what_the_floor_forbids_and_is_counted(make_scene: MakeScene) -> None:
     scene = ruled(make_scene, 'response { ttl 1h; override set-cookie drop reason "the theme sets one" }')
     client = scene.client()
@@ -187,6 +217,7 @@ async def test_answers_are_edited_on_their_way_out_whatever_they_are(make_scene:
     assert "server" not in answers[0] and "server" not in page
     assert (unchanged.status, part.status, part.body) == (304, 206, b"pa")
     assert answers[1]["x-hits"] == "2"
+    assert (unchanged["x-hits"], part["x-hits"]) == ("3", "4")
 
 
 async def test_a_limit_answers_beyond_its_burst_and_says_when_to_come_again(make_scene: MakeScene) -> None:
