@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from accel import __version__, addresses, ctl_policy, ctl_replay, ctl_views, values
+from accel import __version__, addresses, ctl_policy, ctl_replay, ctl_rules, ctl_views, values
 from accel.config import Address
 from accel.ctl_types import Parsed
 from accel.server.listeners import admin_socket_path, answers
@@ -121,6 +121,8 @@ main.add_command(ctl_policy.check)
 main.add_command(ctl_policy.test)
 main.add_command(ctl_policy.fmt)
 main.add_command(ctl_replay.replay)
+main.add_command(ctl_rules.policies)
+main.add_command(ctl_rules.explain)
 
 
 @main.command()
@@ -280,14 +282,22 @@ def undrain(daemon: Daemon, backend: str) -> None:
 
 
 @main.command()
+@click.option("--rollback", is_flag=True, help="Return to the policies before these; the files stay as they are.")
 @click.pass_obj
-def reload(daemon: Daemon) -> None:
-    """Read the configuration again; if it is wrong, the running one stays."""
+def reload(daemon: Daemon, rollback: bool) -> None:
+    """Read the configuration and the policies again; if anything is wrong, what runs stays.
+
+    Of a directory of policies, a file that is wrong keeps its last good version while the others change.
+    """
     try:
-        daemon.ask("/reload", {})
+        done = daemon.ask("/reload", {"rollback": True} if rollback else {})
     except click.ClickException as error:
         raise click.ClickException(f"the running configuration stays: {error.message}") from None
-    click.echo("reloaded")
+    for text in done.get("refused", {}).values():
+        click.echo(f"{text}\n", err=True)
+    click.echo(f"returned to version {done['policy']} of the policies" if rollback else "reloaded")
+    if files := ", ".join(done.get("refused", ())):
+        raise click.ClickException(f"not in force as they are on disk: {files}")
 
 
 @main.command()

@@ -142,7 +142,8 @@ class Origin:
         self._closes = options.keep_alive_connections == 0
         self._budget = RetryBudget(options.retry_share)
         self._reserved = 0
-        self._host = options.host.encode()
+        self.host = options.host.encode()
+        """The Host that its backends get; empty: the request's own."""
         self._balancer = Balancer(
             options.balance, options.backends, rows, board, options.max_connections, backups=options.backups
         )
@@ -177,7 +178,7 @@ class Origin:
         Raises what the request body's source raises, else an OriginError. Cancelling releases everything.
         """
         self._budget.earn()
-        attempt = _Attempt(request, self._closes, self._host)
+        attempt = _Attempt(request, self._closes, self.host)
         while True:
             backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
             try:

@@ -138,6 +138,10 @@ class CompiledPolicy:
         asked = self._asked(request, draft, Action.PURGE)
         return RequestDecision(Action.PURGE, asked, client_ip, "purge", is_soft=is_soft, matched=_each_once(draft))
 
+    def may_purge(self, request: Request, client_ip: str) -> bool:
+        """Whether a request comes from whom the operator trusts to purge, and to see why things are as they are."""
+        return self._purge_refusal(View(request, client_ip)) is None
+
     def _purge_refusal(self, view: View) -> Ruling | None:
         if any(view.header(name) is not None for name in _FORWARDING_FIELDS):
             # The peer is a proxy and speaks for somebody whom we cannot see.

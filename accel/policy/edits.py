@@ -135,6 +135,27 @@ def framed(name: bytes, value: bytes | None) -> bytes:
     return b"%b:%d:%b" % (name, len(value), value)
 
 
+_FRAMED = re.compile(rb"([^:,]*)-(?=,|$)|([^:]*):(\d+):")
+
+
+def unframed(extra: bytes) -> list[bytes]:
+    """Return what joined a key, readable: `cookie.currency=eur`; see `framed`."""
+    parts: list[bytes] = []
+    at = 0
+    while at < len(extra):
+        found = _FRAMED.match(extra, at)
+        if found is None:
+            return [*parts, extra[at:]]
+        at = found.end()
+        if found[3] is None:
+            parts.append(found[1].lstrip(b"=") + b" is missing")
+        else:
+            parts.append(found[2].lstrip(b"=") + b"=" + extra[at : at + int(found[3])])
+            at += int(found[3])
+        at += 1
+    return parts
+
+
 def shaped(
     request: Request,
     target: bytes,

@@ -19,7 +19,7 @@ class Sites:
         self._hosts: dict[bytes, CompiledPolicy] = {}
         self._below: dict[bytes, CompiledPolicy] = {}
         """By what a wildcard host ends with, from its dot on."""
-        self._otherwise = next((policy for policy in policies if not policy.checked.hosts), otherwise)
+        self.otherwise = next((policy for policy in policies if not policy.checked.hosts), otherwise)
         self.policies = tuple(policies)
         for policy in policies:
             for host in policy.checked.hosts:
@@ -32,21 +32,21 @@ class Sites:
     def of(self, host: bytes) -> CompiledPolicy:
         """Return the rules for a request's host, which is in key form; a port plays no part unless a file names it."""
         if self._is_one:
-            return self._otherwise
+            return self.otherwise
         found = self._hosts.get(host)
         if found is not None:
             return found
         name = _without_port(host)
         found = self._hosts.get(name)
         if found is not None or not self._below:
-            return found or self._otherwise
+            return found or self.otherwise
         dot = name.find(b".")
         while dot >= 0:
             found = self._below.get(name[dot:])
             if found is not None:
                 return found
             dot = name.find(b".", dot + 1)
-        return self._otherwise
+        return self.otherwise
 
 
 def _without_port(host: bytes) -> bytes:

@@ -20,7 +20,7 @@ from accel.http.message import Fields, Request
 from accel.origin.fetch import IDEMPOTENT
 from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDecision
 from accel.policy.verdict import Action
-from accel.proxy import deliver, forward, synth
+from accel.proxy import deliver, explain, forward, synth
 from accel.proxy.asking import Asking
 from accel.proxy.cache import Found
 from accel.proxy.outcome import Outcome
@@ -44,6 +44,7 @@ class Exchange:
     """One request of a connection."""
 
     __slots__ = (
+        "_explanation",
         "_found",
         "_has_asked_again",
         "_refusal",
@@ -83,6 +84,7 @@ class Exchange:
         self.keep = False
         self.asking: Asking
         """Set when the request's turn comes; never for one that could not be read."""
+        self._explanation = b""
         self._found: Found | None = None
         self._has_asked_again = False
         """Whether a rule has sent it to another pool."""
@@ -106,6 +108,8 @@ class Exchange:
             return
         policy = self.service.policies.of(self.request.host)
         self.asking = Asking(policy, self.request, policy.request(self.request, self.client_ip))
+        if explain.FIELD in self.request.fields:
+            self._explanation = explain.field(self.service, self.request, self.client_ip)
         expectation = self.request.fields.get(b"expect")
         if expectation is not None and not self._meet(expectation):
             self.service.counters[_EXPECTATIONS] += 1
@@ -291,10 +295,13 @@ class Exchange:
 
     def edits(self, status: int, fields: Fields, age_s: float | None = None, hits: int = 0) -> tuple[Edit, ...]:
         """Return what the rules change of an answer's fields before it goes out."""
-        if self._refusal is not None or not self.asking.policy.has_deliver:
+        if self._refusal is not None:
             return ()
-        word = self.outcome.word.encode()
-        return self.asking.policy.deliver(self.request, self.client_ip, status, fields, word, age_s, hits).edits
+        edits: tuple[Edit, ...] = ()
+        if self.asking.policy.has_deliver:
+            word = self.outcome.word.encode()
+            edits = self.asking.policy.deliver(self.request, self.client_ip, status, fields, word, age_s, hits).edits
+        return edits if not self._explanation else (*edits, explain.edit(self._explanation))
 
     def fail(self, status: int) -> None:
         """Answer with an error, or cut the connection if an answer has begun."""

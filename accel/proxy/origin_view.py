@@ -18,6 +18,7 @@ VIA_LINE = b"Via: %b\r\n" % VIA
 
 _POISON = frozenset(
     {
+        b"accel-explain",
         b"expect",
         b"forwarded",
         b"front-end-https",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from accel.caching.invalidation import Purge, What
@@ -22,6 +23,7 @@ MOST_NAMES = 1000
 """URLs or tags in one purge."""
 _PURGE_FORM = 'write {"urls": ["http://host/path"]}, {"tags": ["a"]} or {"all": true}; beside it "soft": true'
 """What a purge may look like."""
+_EXPLAIN_FORM = 'write {"url": "http://host/path", "method": "GET", "fields": [["Name", "value"]], "from": "192.0.2.1"}'
 LIMITS = Limits(body_bytes=4 * 1024 * 1024)
 
 
@@ -65,8 +67,22 @@ class Control(Protocol):
         """Take a backend out of rotation or give it back; False if there is no such backend."""
         ...
 
-    def reload(self) -> Facts:
-        """Read the configuration again; return ok, and error where it was refused."""
+    def reload(self, is_rollback: bool) -> Facts:
+        """Read configuration and policies again, or return to the policies before these.
+
+        Return ok, and error where it was refused; else policy (its version) and refused: by file, what is wrong.
+        """
+        ...
+
+    def policies(self) -> Facts:
+        """Return path, version, since, files, refused and earlier (`policy_facts`)."""
+        ...
+
+    async def explain(self, request: Request, client_ip: str) -> Facts:
+        """Return what would become of a request (`proxy.explain`), and the lines of the rules.
+
+        Raises RequestError if no worker says so.
+        """
         ...
 
     def upgrade(self) -> Facts:
@@ -205,21 +221,29 @@ def _place(url: str) -> tuple[bytes, bytes]:
         raise Refused(400, f"write the whole URL, such as http://host{path}")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise Refused(400, f"not a URL as it is sent: {url!a}; percent-encode what is not ASCII")
-    reader = _TargetReader()
     try:
-        RequestParser(reader, LIMITS).feed(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % url.encode())
+        request = _request(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % url.encode())
     except RequestError as error:
         raise Refused(400, f"{url}: {error.why}") from None
-    return reader.host, reader.target
+    return request.host, request.target
 
 
-class _TargetReader:
-    """Keeps what the strict parser understood of a URL (`RequestSink`)."""
+def _request(head: bytes) -> Request:
+    """Return a request exactly as clients' are read. Raises RequestError."""
+    reader = _Reader()
+    RequestParser(reader, LIMITS).feed(head)
+    if reader.request is None:
+        raise RequestError(400, "this is no request")
+    return reader.request
 
-    host = target = b""
+
+class _Reader:
+    """Keeps what the strict parser understood (`RequestSink`)."""
+
+    request: Request | None = None
 
     def request_begun(self, request: Request) -> None:
-        self.host, self.target = request.host, request.target
+        self.request = self.request or request
 
     def body_received(self, data: bytes) -> None:
         pass
@@ -247,8 +271,40 @@ def _set_drain(control: Control, body: Any, draining: bool) -> Answer:
 
 
 async def _reload(control: Control, body: Any) -> Answer:
-    outcome = control.reload()
+    is_rollback = body.get("rollback", False)
+    if not isinstance(is_rollback, bool):
+        raise Refused(400, 'write {} or {"rollback": true}')
+    outcome = control.reload(is_rollback)
     return (200 if outcome.get("ok") else 422), outcome
+
+
+async def _policies(control: Control, body: Any) -> Answer:
+    return 200, control.policies()
+
+
+async def _explain(control: Control, body: Any) -> Answer:
+    url, method, client_ip = body.get("url"), body.get("method", "GET"), body.get("from", "")
+    fields = body.get("fields", [])
+    if not all(isinstance(text, str) for text in (url, method, client_ip)) or not _are_pairs(fields):
+        raise Refused(400, _EXPLAIN_FORM)
+    host, target = _place(url)
+    try:
+        client_ip = client_ip and str(ip_address(client_ip))
+    except ValueError:
+        raise Refused(400, f"{client_ip!r} is no address") from None
+    given = [f"{name}: {value}" for name, value in fields if name.lower() != "host"]
+    head = [f"{method} {target.decode()} HTTP/1.1", f"Host: {host.decode()}", *given]
+    try:
+        request = _request("\r\n".join([*head, "", ""]).encode("latin-1"))
+        return 200, await control.explain(request, client_ip)
+    except (RequestError, UnicodeEncodeError) as error:
+        raise Refused(getattr(error, "status", 400), str(error)) from None
+
+
+def _are_pairs(fields: object) -> bool:
+    return isinstance(fields, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in fields
+    )
 
 
 async def _upgrade(control: Control, body: Any) -> Answer:
@@ -284,7 +340,9 @@ ROUTES = (
     Route(b"GET", b"/bans", "the bans that are pending", _bans),
     Route(b"POST", b"/drain", 'take {"backend": ...} out of rotation', _drain),
     Route(b"POST", b"/undrain", 'give {"backend": ...} back', _undrain),
-    Route(b"POST", b"/reload", "read the configuration again", _reload),
+    Route(b"POST", b"/reload", 'read configuration and policies again; {"rollback": true} undoes the last', _reload),
+    Route(b"GET", b"/policies", "the policies in force, and the versions before", _policies),
+    Route(b"POST", b"/explain", 'what would become of a request: {"url": ..., "fields": [...], "from": ...}', _explain),
     Route(b"POST", b"/upgrade", "start the program anew on the same sockets and store", _upgrade),
     Route(b"POST", b"/retire-old", "end the program that this one replaced", _retire_old),
 )

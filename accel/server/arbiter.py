@@ -34,6 +34,8 @@ from accel.server.channel import (
     Configured,
     Drop,
     Dropped,
+    Explain,
+    Explained,
     Invalidate,
     Invalidated,
     Message,
@@ -42,13 +44,14 @@ from accel.server.channel import (
 from accel.server.charge import Charge
 from accel.server.control import ArbiterControl
 from accel.server.crew import HANDLED, Child, Crew
+from accel.server.explaining import Explanations
 from accel.server.handover import Command, Handover
 from accel.server.in_force import Change, InForce
 from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
 from accel.server.privileges import ids, prepare_log
-from accel.server.scoreboard import WORKER_ROWS, Scoreboard
+from accel.server.scoreboard import WORKER_ROWS, Scoreboard, WorkerState
 from accel.server.sockets import Sockets
 from accel.server.stores import make_arena, make_flights, make_numbers, note_start, share
 from accel.server.upgrade import Phase, Upgrade
@@ -99,6 +102,7 @@ class Arbiter:
         self.in_force = InForce(config, reread, self.health)
         self._loop = asyncio.new_event_loop()
         self.crew = Crew(self, self.board, self._loop, config.server.worker_timeout_s)
+        self.explanations = Explanations(self._serving)
         self._unconfirmed: set[Channel | None] = set()
         """Workers that were told the configuration in force and have not said that they use it."""
         self._happened = asyncio.Event()
@@ -264,7 +268,9 @@ class Arbiter:
             case Configured(generation):
                 if generation == self.generation:
                     self._confirmed(child.channel)
-            case Invalidated() | Drop() | WalkOwn() | Configure():
+            case Explained():
+                self.explanations.answered(message)
+            case Invalidated() | Drop() | WalkOwn() | Configure() | Explain():
                 note("message-misplaced", worker=child.row + 1, message=type(message).__name__)
 
     def lost(self, child: Child) -> None:
@@ -280,6 +286,10 @@ class Arbiter:
 
     def _channels(self) -> list[Channel]:
         return [child.channel for child in self.crew.children]
+
+    def _serving(self) -> list[Channel]:
+        children = self.crew.children
+        return [one.channel for one in children if self.board.worker_state(one.row) is WorkerState.ACCEPTING]
 
     # Upgrade.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from accel.config import Config
+from accel.http.message import Request
 from accel.proxy.sweeping import Job
 from accel.server.journal import note
 
@@ -101,9 +102,28 @@ class Configured:
     generation: int
 
 
-Message = BackendFailed | Invalidate | Invalidated | Drop | WalkOwn | Dropped | Configure | Configured
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Arbiter to worker: say what would become of this request now."""
 
-_OF_WORKERS = {kind.__name__: kind for kind in (BackendFailed, Invalidate, Dropped, Configured)}
+    ticket: int
+    request: Request
+    client_ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Worker to arbiter: the answer to `Explain`, JSON."""
+
+    ticket: int
+    facts: bytes
+
+
+Message = (
+    BackendFailed | Invalidate | Invalidated | Drop | WalkOwn | Dropped | Configure | Configured | Explain | Explained
+)
+
+_OF_WORKERS = {kind.__name__: kind for kind in (BackendFailed, Invalidate, Dropped, Configured, Explained)}
 """All that an arbiter takes from a worker."""
 
 
@@ -192,4 +212,4 @@ class Channel:
         except Exception as error:  # bytes of whoever took a worker over may fail in any way
             note("message-refused", why=error)
             return None
-        return said if isinstance(said, BackendFailed | Invalidate | Dropped | Configured) else None
+        return said if isinstance(said, BackendFailed | Invalidate | Dropped | Configured | Explained) else None

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from accel import __version__
 from accel.caching.invalidation import Purge
+from accel.http.message import Request
 from accel.server.admin_routes import Facts
+from accel.server.policy_facts import facts_of, lines_of
 from accel.server.scoreboard import WorkerState
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
     from accel.server.arbiter import Arbiter
-    from accel.server.in_force import Change
 
 _REQUESTS = index("requests")
 
@@ -121,9 +122,22 @@ class ArbiterControl:
         """See `Control`."""
         return self._arbiter.health.set_drain(backend, draining)
 
-    def reload(self) -> Facts:
+    def reload(self, is_rollback: bool) -> Facts:
         """See `Control`."""
-        return _changed(self._arbiter.reload())
+        change = self._arbiter.roll_back() if is_rollback else self._arbiter.reload()
+        if change.error:
+            return {"ok": False, "error": change.error}
+        refused = {one.file: one.text for one in change.refused}
+        return {"ok": True, "policy": self._arbiter.in_force.versions.current.number, "refused": refused}
+
+    def policies(self) -> Facts:
+        """See `Control`."""
+        return facts_of(self._arbiter.in_force.versions, self._arbiter.config.policy_path)
+
+    async def explain(self, request: Request, client_ip: str) -> Facts:
+        """See `Control`."""
+        facts = await self._arbiter.explanations.ask(request, client_ip)
+        return facts | {"lines": lines_of(self._arbiter.in_force.versions.current, facts)}
 
     def upgrade(self) -> Facts:
         """See `Control`."""
@@ -138,9 +152,3 @@ class ArbiterControl:
         if upgrade.retire_other():
             return {"ok": True, "pid": upgrade.other_pid}
         return {"ok": False, "error": "there is no old program that this one replaced"}
-
-
-def _changed(change: Change) -> Facts:
-    if change.error:
-        return {"ok": False, "error": change.error}
-    return {"ok": True, "refused": {one.file: one.text for one in change.refused}}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from accel.config import Config
 from accel.policy.built_in import built_in
 from accel.policy.checked import Checked
-from accel.policy.compile import compiled
+from accel.policy.compile import CompiledPolicy, compiled
 from accel.policy.sites import Sites
 
 MOST_BYTES = 768 * 1024
@@ -31,4 +31,12 @@ def unpacked(parcel: bytes, config: Config) -> Sites:
     """Return the rules of a parcel, compiled. In a worker: the arbiter's word may be unpickled."""
     caching, purge_from = config.caching, config.purge_from
     policies: tuple[Checked, ...] = pickle.loads(zlib.decompress(parcel))
-    return Sites([compiled(policy, caching, purge_from) for policy in policies], built_in(caching, purge_from))
+    return sites_of([compiled(policy, caching, purge_from) for policy in policies], config)
+
+
+def sites_of(policies: Sequence[CompiledPolicy], config: Config) -> Sites:
+    """Return rules by host, ready to decide and to explain: nobody is to wait for a compiler later."""
+    sites = Sites(policies, built_in(config.caching, config.purge_from))
+    for policy in (*policies, sites.otherwise):
+        _ = policy.explaining
+    return sites

@@ -15,14 +15,13 @@ from pathlib import Path
 from accel.addresses import is_own
 from accel.config import Config
 from accel.errors import PolicyRefused
-from accel.policy.built_in import built_in
 from accel.policy.checked import Checked
 from accel.policy.compile import CompiledPolicy, compiled
 from accel.policy.problems import PolicyError
 from accel.policy.sites import Sites
 from accel.policy.testing import TestOutcome, run_tests, shown
 from accel.server.policies import load_path
-from accel.server.policy_parcel import MOST_BYTES, packed
+from accel.server.policy_parcel import MOST_BYTES, packed, sites_of
 
 MOST_VERSIONS = 5
 """Earlier versions that are kept to return to."""
@@ -73,7 +72,7 @@ class Version:
 
     def sites(self, config: Config) -> Sites:
         """Return the rules by host."""
-        return Sites([live.policy for live in self.files], built_in(config.caching, config.purge_from))
+        return sites_of([live.policy for live in self.files], config)
 
 
 class Versions:

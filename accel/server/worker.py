@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import json
 import resource
 import signal
 import socket
@@ -28,6 +29,7 @@ from accel.origin.fetch import Origin
 from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
+from accel.proxy.explain import explained
 from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
@@ -41,6 +43,8 @@ from accel.server.channel import (
     Configured,
     Drop,
     Dropped,
+    Explain,
+    Explained,
     Invalidate,
     Invalidated,
     Message,
@@ -230,7 +234,10 @@ class Worker:
                 self._invalidator.answered(message)
             case Configure():
                 self._begin(self._configure(message))
-            case BackendFailed() | Invalidate() | Dropped() | Configured():
+            case Explain(ticket, request, client_ip):
+                facts = explained(self._clients.service, request, client_ip)
+                self._channel.send(Explained(ticket, json.dumps(facts).encode()))
+            case BackendFailed() | Invalidate() | Dropped() | Configured() | Explained():
                 raise AssertionError(f"a message that workers send: {message}")
             case _:
                 assert_never(message)

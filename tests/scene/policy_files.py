@@ -36,7 +36,8 @@ def reload(accel: Accel, **body: Any) -> Any:
 
 def accelctl(accel: Accel, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `accelctl` against an accel."""
-    command = [sys.executable, "-m", "accel.ctl", "--admin", f"unix:{accel.admin_path}", *arguments]
+    program = "from accel.ctl import main; main()"
+    command = [sys.executable, "-c", program, "--admin", f"unix:{accel.admin_path}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 

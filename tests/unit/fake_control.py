@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel.caching.invalidation import Purge
+from accel.http.message import Request
 from accel.server.admin_routes import Facts
 from accel.stats.counters import COUNTERS
 
@@ -23,6 +24,10 @@ class FakeControl:
         """Process and phase that the facts say, one after the other; the last one stays."""
         self.upgrade_failure: str | None = None
         self.has_retired_old = False
+        self.has_rolled_back = False
+        self.policy_facts: Facts = {}
+        self.explanation: Facts = {}
+        self.asked: list[tuple[Request, str]] = []
         self.store_figures: Facts = {"kind": "shared", "free": 12, "sealed": 3, "filled_bytes": 3145728, "pins": 0}
         self.checked: Facts = {"kind": "shared", "records": 7, "reachable": 6, "faults": []}
         self.counted = dict.fromkeys((one.name for one in COUNTERS), 0) | {"requests": 2000, "hits": 1500}
@@ -68,7 +73,8 @@ class FakeControl:
         self.drained[backend] = draining
         return any(row["address"] == backend for row in self.backend_rows)
 
-    def reload(self) -> Facts:
+    def reload(self, is_rollback: bool) -> Facts:
+        self.has_rolled_back = is_rollback
         return self.outcome
 
     def store(self) -> Facts:
@@ -76,6 +82,15 @@ class FakeControl:
 
     async def check_store(self) -> Facts:
         return self.checked
+
+    def policies(self) -> Facts:
+        return self.policy_facts
+
+    async def explain(self, request: Request, client_ip: str) -> Facts:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append((request, client_ip))
+        return self.explanation
 
     def upgrade(self) -> Facts:
         return self.upgrade_outcome

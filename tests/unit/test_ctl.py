@@ -215,6 +215,96 @@ def test_reload_says_whether_it_was_taken(accelctl: Run, control: FakeControl) -
     assert "the running configuration stays: --memory: 'x' will not do" in refused.output
 
 
+def test_a_reload_that_left_a_file_out_shows_its_problems_and_is_no_success(
+    accelctl: Run, control: FakeControl
+) -> None:
+    control.outcome = {"ok": True, "policy": 2, "refused": {"b.policy": "b.policy:1:1: no\n    pas\n    ^^^"}}
+
+    result = accelctl("reload")
+
+    assert result.exit_code == 1
+    assert "reloaded" in result.output and "    ^^^" in result.output and "b.policy" in result.output
+
+
+def test_a_rollback_says_where_it_led(accelctl: Run, control: FakeControl) -> None:
+    control.outcome = {"ok": True, "policy": 3, "refused": {}}
+
+    result = accelctl("reload", "--rollback")
+
+    assert (result.exit_code, result.output) == (0, "returned to version 3 of the policies\n")
+    assert control.has_rolled_back
+
+
+def test_policies_shows_files_versions_and_overrides(accelctl: Run, control: FakeControl) -> None:
+    override = {"what": "set-cookie", "reason": "theme", "rule": "a.policy:4"}
+    file = {"file": "a.policy", "since": 0.0, "is_last_good": True, "hosts": ["a.example"], "rules": 3, "tests": 1}
+    file |= {"pools": ["app"], "overrides": [override], "reads": {"request": ["path", "cookie.a"]}}
+    refused = {"a.policy": "a.policy:9:1: no"}
+    control.policy_facts = {"path": "sites", "version": 2, "since": 0.0, "files": [file], "refused": refused}
+    control.policy_facts |= {"earlier": [{"version": 1, "since": 0.0, "files": ["a.policy"]}]}
+
+    output = accelctl("policies", "--reads").output
+
+    for said in ("version 2", "for a.example", "3 rules, 1 test", "its last good version", "pools app"):
+        assert said in output
+    for said in ("overrides set-cookie: theme (a.policy:4)", "path, cookie.a", "kept: version 1", "a.policy:9:1: no"):
+        assert said in output
+    assert json.loads(accelctl("policies", "--json").output) == control.policy_facts
+
+
+EXPLANATION: dict[str, object] = {
+    "request": {"method": "GET", "host": "a.example", "target": "/cart", "from": "192.0.2.1"},
+    "policy": "a.policy",
+    "outcome": "pass",
+    "verdict": "pass",
+    "why": "known",
+    "rule": "a.policy:7",
+    "status": None,
+    "matched": ["a.policy:7"],
+    "limits": ["2/s burst 5 (a.policy:8)"],
+    "key": {"host": "a.example", "target": "/cart", "joined": ["cookie.currency=eur"], "vary": "accept-encoding"},
+    "origin_sees": ["GET /cart", "Host: a.example"],
+    "pool": "a.policy:app",
+    "stored": {"status": 200, "bytes": 5, "age_s": 1.5, "lifetime_s": 60, "lifetime_from": "rule", "remaining_s": 58}
+    | {"grace_s": 5, "if_error_s": 0, "tags": ["t"], "hits": 2, "is_soft_purged": True, "matched": ["a.policy:9"]},
+    "is_marked": True,
+    "nearest": "the cookie session makes rule a.policy:7 pass it: without it, a hit",
+    "lines": {"a.policy:7": 'when cookie.session exists { pass "known" }'},
+}
+
+
+def test_explain_says_all_that_is_known(accelctl: Run, control: FakeControl) -> None:
+    control.explanation = EXPLANATION
+
+    url = "http://A.example:80/cart"
+    output = accelctl("explain", url, "-H", "Cookie: session=1", "--from", "10.0.0.7", "-X", "POST").output
+
+    ((request, client_ip),) = control.asked
+    assert (request.method, request.host, request.target, client_ip) == (b"POST", b"a.example", b"/cart", "10.0.0.7")
+    assert request.fields.get(b"cookie") == b"session=1"
+    for said in ("pass, known (a.policy:7)", "cookie.session exists", "+ cookie.currency=eur", "hit-for-miss", "58s"):
+        assert said in output
+    for said in ("Vary: accept-encoding", "soft purged", "2/s burst 5", "without it, a hit", "tags     t"):
+        assert said in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("/cart",), "write the whole URL"),
+        (("http://a.example/", "--from", "nobody"), "'nobody' is no address"),
+        (("http://a.example/", "-H", "Cookie"), "a field is written 'Name: value'"),
+        (("http://a.example/", "-X", "G T"), "400"),
+        (("http://a.example/", "-H", "X: \u20ac"), "latin-1"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(accelctl: Run, arguments: tuple[str, ...], said: str) -> None:
+    result = accelctl("explain", *arguments)
+
+    assert result.exit_code in (1, 2)
+    assert said in result.output or said == "400"
+
+
 def test_nobody_there_names_socket_and_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctl, "admin_socket_path", lambda name: str(tmp_path / f"{name}.sock"))
     (tmp_path / "dead.sock").touch()

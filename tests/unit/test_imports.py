@@ -33,12 +33,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "options": frozenset({"accel", "errors", "config", "addresses", "option_table", "server"}),
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
     "ctl": frozenset(
-        {"accel", "config", "values", "addresses", "server", "ctl_views", "ctl_policy", "ctl_replay", "ctl_types"}
+        {"accel", "config", "values", "addresses", "server"}
+        | {"ctl_views", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types"}
     ),
     "ctl_policy": frozenset({"policy", "server"}),
     "ctl_replay": frozenset({"config", "ctl_replay_views", "ctl_types", "policy", "server", "stats", "values"}),
     "ctl_replay_views": frozenset({"ctl_views", "values"}),
     "ctl_types": frozenset({"values"}),
+    "ctl_rules": frozenset({"values"}),
     "ctl_views": frozenset({"stats", "values"}),
     "__main__": frozenset({"cli"}),
 }

@@ -164,6 +164,8 @@ class Call:
 class MemoryOrigin:
     """All backends of a scene. Serves as an `Origin`."""
 
+    host = b""
+
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.script: dict[bytes, Page | Exception | Callable[[Call], None]] = {}

@@ -9,7 +9,7 @@ from making import decide, get, ruled
 
 from accel.http.message import Fields, Request
 from accel.policy.decision import Edit, EditMode
-from accel.policy.edits import FRAMING, NameEdit, edited_fields, edited_target, framed, redirect_target
+from accel.policy.edits import FRAMING, NameEdit, edited_fields, edited_target, framed, redirect_target, unframed
 from accel.policy.matching import globs
 from accel.policy.verdict import Action
 
@@ -196,3 +196,13 @@ def test_what_the_seal_would_hide_and_the_origin_needs_is_passed_as_it_came(
 
     assert (decision.action, decision.is_sealed, decision.asked) == (Action.PASS, False, request)
     assert "seal" in decision.why
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"cookie.a", b"header.x-device", b"=cookie"]), st.none() | st.binary())))
+def test_what_joined_a_key_can_be_read(values: list[tuple[bytes, bytes | None]]) -> None:
+    read = unframed(b",".join(framed(name, value) for name, value in values))
+
+    assert len(read) == len(values)
+    for part, (name, value) in zip(read, values, strict=True):
+        assert part.startswith(name.lstrip(b"="))
+        assert value is not None or part.endswith(b" is missing")
