@@ -34,7 +34,7 @@ class BuildExtension(build_ext):
 def write_layout() -> None:
     """Write the memory map's constants where the C compiler finds them; untouched if they are the same."""
     sys.path.insert(0, str(ROOT))
-    from accel.store.layout import c_header
+    from accel.store.c_header import c_header
 
     LAYOUT.parent.mkdir(parents=True, exist_ok=True)
     if not LAYOUT.exists() or LAYOUT.read_text() != c_header():

@@ -5,12 +5,18 @@ cdef class Space(Index):
 
     cdef accel_row *own
     cdef int64_t[2] opened  # by kind; -1: none
+    cdef int64_t emptied  # the segment that we claimed and have not come through; -1: none
+    cdef uint64_t emptied_to, spare
+    cdef int64_t units  # of work that the present write may still do on old segments
+    cdef public int64_t walk_units
 
     def __cinit__(self, *_, **__):
         if self.row >= self.map.worker_rows:
             raise ValueError("that row may look and not write")
         self.own = &self.map.rows[self.row]
-        self.opened[KIND_PROBATION] = self.opened[KIND_MAIN] = -1
+        self.opened[KIND_PROBATION] = self.opened[KIND_MAIN] = self.emptied = -1
+        self.spare = SPARE_SEGMENTS + self.map.segment_count // SEGMENTS_A_SPARE
+        self.walk_units = WALK_UNITS
 
     cdef int kind_for(self, uint64_t hash) noexcept:
         """Return where a new record goes: on probation, unless its key left probation lately."""
@@ -28,13 +34,17 @@ cdef class Space(Index):
         return self.map.segment_bytes - self.map.segments[self.opened[kind]].fill
 
     cdef bint make_room(self, int kind, size_t size) noexcept:
-        """See to it that the open segment has room for `size` bytes; False: nothing can be reclaimed."""
-        if self.room(kind) >= size:
-            return True
+        """See to it that the open segment has room for `size` bytes; False: none can be made in one write's time."""
         if size > self.map.segment_bytes - FIRST_RECORD:
             return False
-        self.seal(kind)
-        self.replenish()
+        if self.room(kind) < size:
+            self.seal(kind)
+        elif self.emptied < 0:
+            return True
+        self.reclaim(self.walk_units + <int64_t>size // WRITTEN_A_UNIT, self.spare)
+        if self.room(kind) >= size or self.open_free(kind):
+            return True
+        self.reclaim(self.walk_units * URGENT_WALKS, 0)
         return self.room(kind) >= size or self.open_free(kind)
 
     cdef accel_record *above_fill(self, int kind) noexcept:
@@ -85,12 +95,12 @@ cdef class Space(Index):
 
     # Reclaiming.
 
-    cdef void replenish(self) noexcept:
-        """Walk old segments until there are free ones to spare, but only so many at once."""
-        cdef int walk
-        for walk in range(WALKS_AT_ONCE):
-            if self.free_segments() > SPARE_SEGMENTS or not self.reclaim():
-                return
+    cdef void reclaim(self, int64_t units, uint64_t spare) noexcept:
+        """Empty old segments until more than `spare` are free, or so much work is done; the next write goes on."""
+        self.units = units
+        while self.units > 0 and (self.emptied >= 0 or (self.free_segments() <= spare and self.claim())):
+            if self.emptied >= 0:
+                self.empty()
 
     cdef uint64_t free_segments(self) noexcept:
         """Count the free segments, with those that wait in LIMBO for pins that are gone."""
@@ -109,25 +119,35 @@ cdef class Space(Index):
         if state_in(word) == STATE_LIMBO and not self.map.is_pinned(number):
             SWAP(at, word, word_of(generation_in(word) + 1, 0, 0, STATE_FREE))
 
-    cdef bint reclaim(self) noexcept:
-        """Walk one segment and free it; False: there is none that could be walked."""
+    cdef bint claim(self) noexcept:
+        """Begin to empty a segment, unless somebody else is faster; False: there is none that could be emptied."""
         cdef int64_t number = self.victim()
         cdef uint64_t *at
         cdef uint64_t word
+        self.units -= self.map.segment_count // SEGMENTS_A_UNIT
         if number < 0:
             return False
         at = &self.map.segments[number].word
         word = LOAD(at)
-        if state_in(word) != STATE_SEALED or not SWAP(at, word, in_state(word, self.row, STATE_CLAIMED)):
-            return True
-        reached(STEP_CLAIMED)
-        self.empty(number, word)
+        if state_in(word) == STATE_SEALED and SWAP(at, word, in_state(word, self.row, STATE_CLAIMED)):
+            self.emptied, self.emptied_to = number, FIRST_RECORD
+            reached(STEP_CLAIMED)
+        return True
+
+    cdef void empty(self) noexcept:
+        """Go on with the claimed segment; free it if that comes to its end."""
+        cdef uint64_t number = self.emptied
+        cdef uint64_t *at = &self.map.segments[number].word
+        cdef uint64_t word = LOAD(at)
+        if not self.walk(number, word):
+            reached(STEP_PAUSED)
+            return
+        self.emptied = -1
         reached(STEP_EMPTIED)
-        SWAP(at, in_state(word, self.row, STATE_CLAIMED), in_state(word, 0, STATE_LIMBO))
+        SWAP(at, word, in_state(word, 0, STATE_LIMBO))
         reached(STEP_UNPOINTED)
         self.release(number)
         self.own.walked += 1
-        return True
 
     cdef int64_t victim(self) noexcept:
         """Return the segment to walk next; -1: none is sealed and without pins."""
@@ -159,22 +179,27 @@ cdef class Space(Index):
             passed = lowest
         return -1
 
-    cdef void empty(self, uint64_t number, uint64_t word) noexcept:
-        """Move on or drop everything in a claimed segment that is still pointed to."""
+    cdef bint walk(self, uint64_t number, uint64_t word) noexcept:
+        """Move on or drop what is still pointed to, from where we stopped; False: stopped again before the end."""
         cdef char *data = self.map.data + number * self.map.segment_bytes
-        cdef uint64_t at = FIRST_RECORD, fill = LOAD(&self.map.segments[number].fill)
+        cdef uint64_t at, fill = LOAD(&self.map.segments[number].fill)
         cdef accel_record *record
-        while at + HEAD <= fill:
+        while self.emptied_to + HEAD <= fill:
+            if self.units <= 0:
+                return False
+            self.units -= 1
+            at = self.emptied_to
             record = <accel_record *>(data + at)
             if record.generation != generation_in(word) or record.size < HEAD or at + record.size > fill:
-                return
+                return True
             if at + record.size + HEAD <= fill:
                 PREFETCH(self.map.bucket((<accel_record *>(data + at + record.size)).hash))
             if record.shape == SHAPE_PIECE:
                 self.move_piece(record, place_of(number, at), kind_in(word))
             else:
                 self.move_record(record, place_of(number, at), kind_in(word))
-            at += record.size
+            self.emptied_to = at + record.size
+        return True
 
     cdef void move_record(self, accel_record *record, uint64_t place, int kind) noexcept:
         """Copy a record on if it was used, else drop it."""
@@ -213,6 +238,7 @@ cdef class Space(Index):
         cdef uint32_t number
         if self.room(KIND_MAIN) < record.size and not self.open_free(KIND_MAIN):
             return 0
+        self.units -= record.size // COPIED_A_UNIT
         made = self.above_fill(KIND_MAIN)
         made.size, made.used = record.size, used_after(kind, PEEK(&record.used))
         made.checksum = record.checksum

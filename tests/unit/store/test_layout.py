@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from accel.errors import ConfigError
 from accel.store import layout
+from accel.store.c_header import c_header
 from accel.store.numbers import table_bytes
 
 MIB = 1 << 20
@@ -72,7 +73,7 @@ def test_too_little_memory_is_refused_with_what_would_do() -> None:
 
 
 def test_the_c_header_says_what_the_tables_say() -> None:
-    header = layout.c_header()
+    header = c_header()
 
     assert "#define STATE_LIMBO 4" in header
     assert "uint64_t sequence;" in header and "uint32_t shape;" in header

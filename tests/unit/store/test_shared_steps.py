@@ -55,6 +55,8 @@ class World:
     def __init__(self, seed: int, keys: int) -> None:
         self.arena = SharedArena(ARENA_BYTES, WORKERS, SEGMENT_BYTES)
         self.stores = [SharedStore(self.arena, row) for row in range(WORKERS)]
+        for store in self.stores if seed % 2 else []:
+            store.walk_units = 4  # so that walks are paused in segments of few records too
         self.random, self.keys = random.Random(seed), keys
         self.depth, self.version, self.cold = 0, 0, 0
         self.may_be: dict[int, set[int]] = {}
@@ -155,7 +157,8 @@ def test_whoever_comes_between_sees_nothing_wrong_and_leaves_nothing_wrong(seed:
     assert world.failures == []
     world.held.clear()
     found, figures = world.arena.check(), world.arena.stat()
-    assert (found.faults, found.twins, figures["pins"], figures["claimed"]) == ((), 0, 0, 0)
+    assert (found.faults, found.twins, figures["pins"]) == ((), 0, 0)
+    assert figures["claimed"] <= (WORKERS if seed % 2 else 0), "more than one paused walk a worker"
 
 
 @pytest.mark.parametrize("seed", range(6))
