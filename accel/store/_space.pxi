@@ -7,6 +7,7 @@ cdef class Space(Index):
     cdef int64_t[2] opened  # by kind; -1: none
     cdef int64_t emptied  # the segment that we claimed and have not come through; -1: none
     cdef uint64_t emptied_to, spare
+    cdef bint is_behind  # the last write left work to the next one
     cdef int64_t units  # of work that the present write may still do on old segments
     cdef public int64_t walk_units
 
@@ -39,11 +40,12 @@ cdef class Space(Index):
             return False
         if self.room(kind) < size:
             self.seal(kind)
-        elif self.emptied < 0:
+        elif not self.is_behind:
             return True
-        self.reclaim(self.walk_units + <int64_t>size // WRITTEN_A_UNIT, self.spare)
+        self.is_behind = not self.reclaim(self.walk_units + <int64_t>size // WRITTEN_A_UNIT, self.spare)
         if self.room(kind) >= size or self.open_free(kind):
             return True
+        self.is_behind = True
         self.reclaim(self.walk_units * URGENT_WALKS, 0)
         return self.room(kind) >= size or self.open_free(kind)
 
@@ -95,12 +97,15 @@ cdef class Space(Index):
 
     # Reclaiming.
 
-    cdef void reclaim(self, int64_t units, uint64_t spare) noexcept:
-        """Empty old segments until more than `spare` are free, or so much work is done; the next write goes on."""
+    cdef bint reclaim(self, int64_t units, uint64_t spare) noexcept:
+        """Empty old segments until more than `spare` are free; False: so much work is done, the next write goes on."""
         self.units = units
-        while self.units > 0 and (self.emptied >= 0 or (self.free_segments() <= spare and self.claim())):
+        while self.units > 0:
             if self.emptied >= 0:
                 self.empty()
+            elif self.free_segments() > spare or not self.claim():
+                return True
+        return False
 
     cdef uint64_t free_segments(self) noexcept:
         """Count the free segments, with those that wait in LIMBO for pins that are gone."""

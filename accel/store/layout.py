@@ -70,7 +70,7 @@ may meet at one parent: each looks again after its swap and mends what the other
 mending finds a piece gone, takes that body out and misses: a fetch too many, counted (`broken`).
 
 A walk goes in slices, to hold nobody up: a write does so many units of it (WALK_UNITS), its worker's next one goes on,
-and spare segments bridge the time: the dearest put of 60,000 took 0.5 ms of CPU, and with whole segments at once 1.5.
+and spare segments bridge the time: the dearest put of 60,000 took 0.8 ms of CPU, and with whole segments at once 1.5.
 In between the segment stays CLAIMED and readable; only w knows how far it came. Who else wants space empties the next
 oldest: if w never writes again, one segment is held back. What was gone over stays so: a write points into an open
 segment, or one pinned since it was, and a parent copied before a piece moved is settled however long a walk rests.
@@ -206,7 +206,7 @@ USED_MOST = 3
 """`used` counts no further: a record survives at most so many walks without being used again."""
 SPARE_SEGMENTS, SEGMENTS_A_SPARE = 2, 256
 """Free segments kept, and one more for so many: for a walk's copies, and for writes while it is under way."""
-WALK_UNITS, WRITTEN_A_UNIT, COPIED_A_UNIT, SEGMENTS_A_UNIT = 512, 64, 512, 32
+WALK_UNITS, WRITTEN_A_UNIT, COPIED_A_UNIT, SEGMENTS_A_UNIT = 512, 64, 256, 32
 """Units that a write spends on walks, and one more for so many bytes of its own. A unit is a record gone over, so many
 bytes copied, or so many segments looked at for the next to claim: some 0.15 us."""
 URGENT_WALKS = 8

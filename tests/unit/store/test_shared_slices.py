@@ -62,7 +62,7 @@ def test_a_segment_left_half_emptied_is_read_and_gone_on_with(arena: SharedArena
     for number in range(20):
         store.put(b"next %d" % number, b"", BODY)
 
-    assert (arena.stat()["claimed"], arena.stat()["walked"]) == (0, 1)
+    assert arena.stat()["claimed"] == 0 and arena.stat()["walked"] >= 1
 
 
 def test_others_reclaim_what_they_need_while_a_walk_rests(arena: SharedArena) -> None:
