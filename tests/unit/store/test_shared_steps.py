@@ -171,7 +171,7 @@ def test_no_long_body_stays_without_its_pieces(seed: int) -> None:
     world.verbs = [world.churn]
     store = world.stores[0]
     with watching(world.between):
-        for number in range(400):
+        for number in range(150):
             key = number % 4
             world.may_be.setdefault(key, set()).add(3 * number)
             record = store.get(b"%d" % key) or store.put(b"%d" % key, b"", content(key, 3 * number))
