@@ -32,11 +32,15 @@ _MEANINGS = {
     504: "The origin did not answer in time.",
     505: "Only HTTP/1.0 and HTTP/1.1 are served here.",
 }
+_BODILESS = frozenset({204, 205})
+"""A client reads no body behind these: one would be taken for the next answer (RFC 9112 §6.3)."""
 _ALLOW = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 def error(status: int, date: bytes) -> Answer:
     """Return the answer for something that went wrong, or is not allowed."""
+    if status in _BODILESS:
+        return written(Ruled(status), date)
     phrase = HTTPStatus(status).phrase
     body = f"{status} {phrase}\n{_MEANINGS.get(status, '')}\n".encode()
     lines = _lines(b"text/plain; charset=utf-8", body, date)
@@ -49,7 +53,9 @@ def error(status: int, date: bytes) -> Answer:
 
 def written(answer: Ruled, date: bytes) -> Answer:
     """Return an answer that a rule wrote; what it says of caching is its own, else it is not to be stored."""
-    lines = [(b"date", date), *answer.lines, (b"content-length", b"%d" % len(answer.body)), (b"server", NAME)]
+    lines = [(b"date", date), *answer.lines, (b"server", NAME)]
+    if answer.status != 204:  # RFC 9110 §8.6
+        lines.append((b"content-length", b"%d" % len(answer.body)))
     if not any(name == b"cache-control" for name, _ in answer.lines):
         lines.append((b"cache-control", b"no-store"))
     return answer.status, lines, answer.body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from wire_scene import MakeScene, Scene
 
 from accel.config import LOOPBACK, CachingOptions
@@ -51,6 +52,18 @@ async def test_a_redirect_a_page_and_a_refusal_are_answered_at_once(make_scene: 
     assert refusal.status == 403
     assert not scene.origin.calls
     assert scene.count("synthetic") == 3
+
+
+@pytest.mark.parametrize("status", [204, 205])
+async def test_a_page_that_may_have_no_body_has_none(make_scene: MakeScene, status: int) -> None:
+    scene = ruled(make_scene, f'request {{ when path == "/a" {{ synth {status} }}\n synth 200 "next" }}')
+    client = scene.client()
+    client.ask("/a")
+    client.ask("/b")
+    await scene.settle()
+
+    assert b"\r\n\r\nHTTP/1.1 200 OK\r\n" in client.received
+    assert ("content-length" in client.answers[0]) is (status == 205)
 
 
 async def test_an_edited_query_is_the_key_and_what_the_origin_sees(make_scene: MakeScene) -> None:
