@@ -23,6 +23,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from accel.caching.reuse import Reuse, judge
+from accel.policy.verdict import Action
 from accel.proxy.asking import Asking
 from accel.proxy.cache import Found
 from accel.proxy.fill import shared_fill
@@ -110,7 +111,9 @@ class Refreshing:
     def _look_again(self, key: bytes) -> None:
         """Refresh a page whose turn has come, if it still is what it was: stored, and stale."""
         del self._hits[key]
-        asking, service = self._asked.pop(key), self._service
+        asking, service = self._by_rules_in_force(self._asked.pop(key)), self._service
+        if asking is None:
+            return
         now = service.now()
         found = service.cache.find(asking.asked, now)
         entry = found.entry
@@ -119,3 +122,11 @@ class Refreshing:
         judgement = judge(entry.stored, asking.request.fields, now, service.caching, entry.is_soft_purged)
         if judgement.reuse is not Reuse.FRESH:
             self._begin(asking, found)
+
+    def _by_rules_in_force(self, asking: Asking) -> Asking | None:
+        """Decide anew on what has waited over a reload: its pool may be gone; None: it is not looked up any more."""
+        policy = self._service.policies.of(asking.request.host)
+        if policy is asking.policy:
+            return asking
+        decision = policy.request(asking.request, asking.decision.client_ip)
+        return Asking(policy, asking.request, decision).plain() if decision.action is Action.LOOKUP else None

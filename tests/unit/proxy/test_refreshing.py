@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from test_ruled_exchanges import sites
 from wire_scene import Scene
 
 from accel.caching.invalidation import Purge, What
@@ -165,6 +166,19 @@ async def test_a_larger_share_is_used_at_once(stage: Stage) -> None:
     await stage.settle()
 
     assert len(stage.asked()) == 6
+
+
+async def test_what_waits_over_a_reload_is_refreshed_by_the_new_rules(stage: Stage) -> None:
+    await stage.stale("/1", "/2", "/3", "/4")
+    for target in ("/1", "/2", "/3", "/4"):
+        await stage.hit(target)
+
+    stage.service.policies = sites('request { when path == "/3" { pass "by now" }\n set header "X-Rules" "new" }')
+    await stage.answer(0)
+    await stage.answer(1)
+
+    assert stage.asked() == ["/1", "/2", "/4"]
+    assert stage.origin.calls[2].fields.get(b"x-rules") == b"new"
 
 
 async def test_after_a_purge_of_all_that_waits_nothing_is_left_waiting(stage: Stage) -> None:
