@@ -140,7 +140,7 @@ def _run_demo(flags: dict[str, Any]) -> int:
 def _say_good(config: Config) -> int:
     from accel.server.policy_versions import Versions
 
-    Versions().read(config, 0.0)
+    Versions().read(config, 0.0, is_strict=True)
     click.echo("configuration is good")
     for word, fact in _facts(config):
         click.echo(f"  {word:<10}{fact}")

@@ -122,7 +122,7 @@ class Arbiter:
         server, given = self.config.server, self._given
         ids(server.user, server.group)
         asyncio.set_event_loop(self._loop)
-        self.in_force.begin()
+        self.in_force.begin(is_successor=given is not None)
         self.health.inherit(given.backends if given else ())
         self.sockets.open(server, given.sockets if given else None)
         try:

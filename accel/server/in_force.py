@@ -42,9 +42,12 @@ class InForce:
         self.sites: Sites
         """The rules, compiled; there from `begin` on."""
 
-    def begin(self) -> None:
-        """Read the policies for the first time. Raises PolicyRefused, StartError."""
-        version = self.versions.read(self.config, time.time())
+    def begin(self, is_successor: bool) -> None:
+        """Read the policies for the first time. Raises PolicyRefused, StartError.
+
+        A successor gives up at any wrong file: the program that it would replace may have a good version of it.
+        """
+        version = self.versions.read(self.config, time.time(), is_strict=is_successor)
         self._use(self.config, version)
         _note_refused(version.refused)
 

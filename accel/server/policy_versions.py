@@ -84,15 +84,19 @@ class Versions:
         """The one before the current last."""
         self._newest = 0
 
-    def read(self, config: Config, now: float) -> Version:
-        """Return what the files on disk come to, a new version only if they differ. Raises PolicyRefused."""
+    def read(self, config: Config, now: float, is_strict: bool = False) -> Version:
+        """Return what the files on disk come to, a new version only if they differ. Raises PolicyRefused.
+
+        `is_strict`: no file may be wrong, not even one of several sites.
+        """
         good, refused = _judged(config)
         kept = {live.checked.file: live for live in self.current.files}
         stays = [_again(kept[one.file], config) for one in refused if one.file in kept]
         lives = [_live(policy, kept.get(policy.checked.file), now) for policy in good] + stays
         is_directory = config.policy_path is not None and Path(config.policy_path).is_dir()
         is_start = self._newest == 0
-        if refused and (not is_directory or not lives or (is_start and any(one.is_default for one in refused))):
+        is_needed = is_strict or not is_directory or (is_start and any(one.is_default for one in refused))
+        if refused and (is_needed or not lives):
             raise PolicyRefused("\n\n".join(one.text for one in refused), _lines(refused))
         lives.sort(key=lambda live: live.checked.file)
         return self._version(config, lives, tuple(refused), now)

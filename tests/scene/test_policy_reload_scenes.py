@@ -12,6 +12,7 @@ from children import eventually
 from fault_origin import FaultOrigin, StartFaultOrigin, reply
 from http_clients import Load, ask, clients_of_every_worker
 from policy_files import Policies, accelctl, accelctl_json, reload
+from programs import begin_upgrade, retire, stop, upgrade, wait_alone
 
 pytestmark = pytest.mark.scene
 
@@ -155,3 +156,24 @@ def test_explain_says_what_a_running_accel_would_do(
     assert f"the cookie session makes rule {path}:3 pass it: without it, a hit" in passed.stdout
     assert f'rule="{path}:3"' in asked.fields["accel-explain"]
     assert len(origin.asked("/page")) == 2, "explaining fetches nothing"
+
+
+def test_an_upgrade_reads_the_policies_again_and_fails_if_one_is_wrong(
+    start_accel: StartAccel, origin: FaultOrigin, policies: Policies
+) -> None:
+    policies.write("a", 'site a.example\nrequest { pass "A" }')
+    policies.write("b", 'site b.example\nrequest { pass "B" }')
+    accel = start_accel([origin.backend], "--policy", str(policies.directory), workers=1)
+    accel.expects_dump = True
+    policies.write("a", "site a.example\nrequest { whenn }")
+
+    new = begin_upgrade(accel)
+    accel.child.wait_for(f" upgrade-failed pid={new}")
+    wait_alone(accel)
+    assert "fwd=bypass" in ask(accel, "/page", host="a.example").cache_status
+    policies.write("a", 'site a.example\nrequest { deny 410 "gone" }')
+    upgrade(accel)
+    retire(accel, accel.child.pid)
+
+    assert ask(accel, "/page", host="a.example").status == 410
+    stop(accel)

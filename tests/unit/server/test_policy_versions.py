@@ -82,6 +82,14 @@ def test_of_a_directory_a_broken_site_is_refused_alone(files: Files) -> None:
     assert refusal.problems[0].startswith(f"{refusal.file}:3:")
 
 
+def test_a_strict_reader_takes_no_directory_with_a_broken_site(files: Files) -> None:
+    files.write("a", passing("a.example", "A"))
+    files.write("b", f"site b.example\n{BROKEN}")
+
+    with pytest.raises(PolicyRefused, match=r"b\.policy:3"):
+        files.versions.read(files.config(files.directory), 1.0, is_strict=True)
+
+
 @pytest.mark.parametrize("text", [BROKEN, 'test "no" { get "/" -> pass }', "pool own { servers 127.0.0.1:8080 }"])
 def test_a_single_file_that_will_not_do_is_refused_whole(files: Files, text: str) -> None:
     path = files.write("a", text)
