@@ -117,6 +117,7 @@ cdef class SharedWriter:
         memset(&draft, 0, sizeof(Draft))
         draft.kind, draft.shape, draft.pieces, draft.hash = self.kind, SHAPE_PIECE, self.piece_count, self.hash
         draft.rest, draft.rest_bytes, draft.body_length, draft.identity = data, length, length, self.identity
+        draft.key = draft.meta = data  # neither has a length, but memcpy takes no NULL
         made = self.store.write(&draft, &place)
         if made == NULL:
             self.store.own.refused += 1
