@@ -63,10 +63,14 @@ def workers(rows: list[dict[str, Any]]) -> Table:
 
 def backends(rows: list[dict[str, Any]]) -> Table:
     """Return one row a backend."""
-    table = table_of("backend", ">weight", "state", ">in flight", ">requests", ">failures", "why")
+    are_of_policies = any(pool for row in rows for pool in row.get("pools", ()))
+    pools = ("pools",) if are_of_policies else ()
+    table = table_of("backend", *pools, ">weight", "state", ">in flight", ">requests", ">failures", "why")
     for row in rows:
+        its_pools = [Text(", ".join(pool or "default" for pool in row["pools"]))] if are_of_policies else []
         table.add_row(
             row["address"],
+            *its_pools,
             str(row["weight"]),
             _state(row["state"], row["ramp"]),
             count_of(row["in_flight"]),

@@ -108,7 +108,7 @@ class Exchange:
             return
         policy = self.service.policies.of(self.request.host)
         self.asking = Asking(policy, self.request, policy.request(self.request, self.client_ip))
-        if explain.FIELD in self.request.fields:
+        if self.request.fields.get(explain.FIELD) is not None:
             self._explanation = explain.field(self.service, self.request, self.client_ip)
         expectation = self.request.fields.get(b"expect")
         if expectation is not None and not self._meet(expectation):

@@ -49,7 +49,7 @@ class Control(Protocol):
         ...
 
     def backends(self) -> list[Facts]:
-        """Return address, weight, state (up, down, draining), in_flight, requests, failures, why, ramp."""
+        """Return address, pools, weight, state (up, down, draining), in_flight, requests, failures, why, ramp."""
         ...
 
     async def invalidate(self, purge: Purge) -> Facts:

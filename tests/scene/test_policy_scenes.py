@@ -139,3 +139,38 @@ pool app {{
 
     assert ask(accel, "/").fields["x-origin"] == str(server.port)
     assert server.asked("/up")[0].fields["host"] == "app.internal"
+
+
+def test_another_pool_is_asked_when_none_of_the_first_answers(
+    start_accel: StartAccel, start_fault_origin: StartFaultOrigin, policies: Policies
+) -> None:
+    first, spare = start_fault_origin(), start_fault_origin()
+    spare.on("/", reply(b"page"))
+    text = """
+pool main {{ servers {0} }}
+pool spare {{ servers {1} }}
+response {{ ttl 10m }}
+error {{ retry pool spare }}
+"""
+    path = policies.write("a", text.format(first.backend, spare.backend))
+    accel = start_accel([], "--policy", str(path))
+    first.stop()
+
+    answers = [ask(accel, "/") for _ in range(3)]
+
+    assert [answer.fields["x-origin"] for answer in answers] == [str(spare.port)] * 3
+    assert answers[-1].is_hit
+
+
+def test_pools_of_two_sites_with_one_name_are_two_pools(
+    start_accel: StartAccel, start_fault_origin: StartFaultOrigin, policies: Policies
+) -> None:
+    origins = {name: start_fault_origin() for name in ("a", "b")}
+    for name, origin in origins.items():
+        origin.on("/", reply(b"page"))
+        policies.write(name, f"site {name}.example\npool app {{ servers {origin.backend} }}")
+    accel = start_accel([], "--policy", str(policies.directory))
+
+    for name, origin in origins.items():
+        assert ask(accel, "/", host=f"{name}.example").fields["x-origin"] == str(origin.port)
+    assert ask(accel, "/", host="c.example").status == 503, "nobody is there for other hosts"

@@ -86,6 +86,14 @@ def test_workers_are_one_row_each(accelctl: Run) -> None:
     assert "0.2s ago" in output
 
 
+def test_backends_name_their_pools_where_policies_have_some(accelctl: Run, control: FakeControl) -> None:
+    plain = accelctl("backends").output
+    control.backend_rows = [row | {"pools": ["", "shop.policy:app"]} for row in control.backend_rows]
+
+    assert "pools" not in plain
+    assert "default, shop.policy:app" in accelctl("backends").output
+
+
 def test_backends_say_why_one_is_down_and_how_far_another_has_started(accelctl: Run) -> None:
     output = accelctl("backends").output
 
