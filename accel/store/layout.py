@@ -44,10 +44,10 @@ Who writes each word
 - everything else under `fill`: nobody, ever. A record is immutable.
 
 Writing. A record's bytes go above `fill`, where nobody looks; then `fill` moves over them (release); then one
-compare-and-swap puts the slot. All of it happens in one call, so no segment is ever held by a slow origin: what a
+compare-and-swap puts the slot. All of it happens in one call, so no segment stays open for a slow origin: what a
 writer has not made a record of yet waits in the worker's own memory, at most an eighth of a segment a writer and
 `writer_bytes` a worker. A body longer than that eighth goes in pieces, each a record that no slot points to; the
-parent, written at commit, refers to them with their segments' generations.
+parent, written at commit, refers to them with their segments' generations. Till then the writer's pins hold these.
 
 Showing. What has come of a long body may be read before it is whole: its writer puts a parent of the pieces so far
 under another key, as often as it likes; each is an ordinary record that says how long it is, and never changes. A walk
