@@ -68,18 +68,23 @@ class Origin:
         self.child.end()
 
 
-def gunicorn(directory: Path, worker_class: str, count: int = 8) -> Origin:
+def gunicorn(
+    directory: Path, worker_class: str, count: int = 8, application: str = "wsgi_app:application"
+) -> Origin:
     """Start gunicorn on `count` ports."""
     ports = free_ports(count)
-    command = gunicorn_command(worker_class, [f"127.0.0.1:{port}" for port in ports])
-    return Origin(Child(command, directory / f"gunicorn-{worker_class}.log"), ports)
+    command = gunicorn_command(worker_class, [f"127.0.0.1:{port}" for port in ports], application)
+    name = f"gunicorn-{worker_class}-{application.partition(':')[0]}.log"
+    return Origin(Child(command, directory / name), ports)
 
 
-def gunicorn_command(worker_class: str, addresses: list[str]) -> list[str]:
-    """Return the command that serves the application on some addresses."""
+def gunicorn_command(
+    worker_class: str, addresses: list[str], application: str = "wsgi_app:application"
+) -> list[str]:
+    """Return the command that serves an application on some addresses."""
     binds = [part for address in addresses for part in ("--bind", address)]
     options = ["--worker-class", worker_class, "--no-control-socket", "--chdir", str(HERE)]
-    return [sys.executable, "-m", "gunicorn", *options, *binds, "wsgi_app:application"]
+    return [sys.executable, "-m", "gunicorn", *options, *binds, application]
 
 
 def tornado(directory: Path) -> Origin:
