@@ -264,6 +264,16 @@ class Cache:
             return sum(map(self._drop_variant, content.keys(primary)))
         return 0
 
+    def drop_covered(self, primary: bytes) -> int:
+        """Do as `drop` if an invalidation covers what lies there.
+
+        A worker hears of an invalidation after it was published: what was fetched in between is not covered, and stays.
+        """
+        record = self._store.get(primary)
+        content = self._decoded(record) if record is not None else None
+        is_newer = content is not None and not self._covering.is_dropped(primary, content)
+        return 0 if is_newer else self.drop(primary)
+
     def count(self, primary: bytes) -> int:
         """Return how many responses are stored under a primary key."""
         _, content = self._visible(primary, primary)

@@ -226,7 +226,7 @@ class Worker:
     def _told(self, message: Message) -> None:
         match message:
             case Drop(ticket, keys, is_soft):
-                hit = self._cache.count if is_soft else self._cache.drop
+                hit = self._cache.count if is_soft else self._cache.drop_covered
                 self._channel.send(Dropped(ticket, tuple(map(hit, keys))))
             case WalkOwn(ticket, jobs):
                 self._begin(self._walk_own(ticket, jobs))

@@ -154,6 +154,25 @@ def test_a_drop_frees_every_variant_and_says_how_many() -> None:
 
 
 @pytest.mark.parametrize("vary", [b"", b"accept-language"])
+def test_a_worker_that_hears_late_of_an_invalidation_leaves_what_came_after_it(vary: bytes) -> None:
+    shelf = Shelf()
+    shelf.put(b"old", DE, vary=vary)
+    shelf.purge(b"a\0/")
+    shelf.put(b"new", DE, vary=vary)
+    assert shelf.cache.drop_covered(b"a\0/") == 0
+    assert shelf.body(DE) == b"new"
+
+
+@pytest.mark.parametrize("vary", [b"", b"accept-language"])
+def test_it_frees_what_is_older(vary: bytes) -> None:
+    shelf = Shelf()
+    shelf.put(b"old", DE, vary=vary)
+    shelf.purge(b"a\0/")
+    assert shelf.cache.drop_covered(b"a\0/") == 1
+    assert shelf.store.record_count == 0
+
+
+@pytest.mark.parametrize("vary", [b"", b"accept-language"])
 def test_what_another_worker_took_first_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch, vary: bytes) -> None:
     shelf = Shelf()
     shelf.put(b"x", DE, vary=vary)
