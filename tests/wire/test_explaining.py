@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from accel.http.message import Fields, Request
 from accel.policy.compile import compiled
 from accel.policy.loader import load
 from accel.policy.sites import Sites
-from accel.proxy.explain import explained
+from accel.proxy.explain import compact, explained
 
 RULES = """policy 1
 request {
@@ -46,8 +47,8 @@ async def ruled(make_scene: MakeScene) -> Scene:
 
 def explain(scene: Scene, target: str = "/", method: str = "GET", ip: str = "192.0.2.1", **fields: str) -> Any:
     """Return the facts about a request."""
-    lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-    request = Request(method.encode(), target.encode(), b"example.org", b"example.org", fields=Fields(lines))
+    lines = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in fields.items()]
+    request = Request(method.encode(), target.encode("latin-1"), b"example.org", b"example.org", fields=Fields(lines))
     return explained(scene.service, request, ip)
 
 
@@ -157,3 +158,22 @@ async def test_a_request_that_another_proxy_forwarded_gets_none(ruled: Scene) ->
     answer = await ruled.get("/", accel_explain="1", x_forwarded_for="192.0.2.1")
 
     assert "accel-explain" not in answer
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PURGE", "SOFTPURGE", "BREW"])
+@pytest.mark.parametrize("target", ["/", "*", "/?", "/?&&=&a", "/%ff?%zz=\xff", "//x/../y;z?a=b=c&a"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cookie": "=; ;a;session=\xff;a=2"},
+        {"upgrade": "websocket", "range": "bytes=0-", "if_match": "x", "authorization": "Basic x"},
+        {"cache_control": "only-if-cached, max-age=x", "cookie": "currency=a\\b,c:d"},
+    ],
+)
+async def test_whatever_is_asked_can_be_told(ruled: Scene, method: str, target: str, fields: dict[str, str]) -> None:
+    await ruled.get("/")
+
+    for ip in ("", "192.0.2.1", "::1", "127.0.0.1"):
+        facts = explain(ruled, target, method, ip, **fields)
+        assert json.loads(json.dumps(facts)) == facts
+        assert compact(facts).isascii() and b"\n" not in compact(facts)
