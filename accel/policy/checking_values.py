@@ -240,6 +240,8 @@ def glob_problem(name: str, text: str) -> _Wrong | None:
     """Return why a glob says nothing that its writer can have meant, and the hint; else None."""
     if not text:
         return "is an empty glob", "`*` is any text"
+    if text.startswith("@"):
+        return "is a text, not a list", f"write {text} without quotes"
     if "{" in text and "}" in text:
         return "has braces, which a glob does not know", 'write the globs one by one: ("*.css", "*.js")'
     if "[" in text and "]" in text and name in _SPELLED:

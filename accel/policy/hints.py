@@ -13,6 +13,7 @@ from accel.policy.problems import did_you_mean
 from accel.policy.vocabulary import STATEMENTS, Phase
 
 BEGINNING = "a policy file begins with the line `policy 1`"
+NO_BRACE = "a block in braces must follow: { … }"
 TERMINALS = {
     END: "the end of the line or `;`",
     "$END": "the end of the file",
@@ -67,6 +68,7 @@ _HABITS = {
 }
 """Words that have another name here."""
 _UNIT = re.compile(r"ms|[smhdwy%KMG]")
+_UNIT_NAMES = re.compile(r"(?:sec|min|hour|hr|day|week|year)[a-z]*")
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
 _BEFORE = (
     (re.compile(r"\[$"), "a field is written header.NAME, an odd name header.\"NAME\""),
@@ -100,6 +102,8 @@ def _by_word(found: str, expected: AbstractSet[str]) -> str:
         return f"a condition goes on in the next line after an `{found}` at the end of this one"
     if _UNIT.fullmatch(found):
         return f"a number and its unit stand together: 10{found}"
+    if _UNIT_NAMES.fullmatch(found):
+        return f"a number and its unit stand together: 10{found[0]}"
     if found == "," and "AND" in expected:
         return "several values stand in parentheses: (…, …)"
     if found == "{" and "LBRACE" not in expected:
@@ -115,6 +119,8 @@ def _expectation(found: str, expected: AbstractSet[str], words: AbstractSet[str]
         return f"it stands without quotes: {found.strip(chr(34))}"
     if {"when", "lookup"} <= words:
         return "here begins a statement, such as when, pass, query or ttl; policies/README.md has them all"
+    if "LBRACE" in expected and found in STATEMENTS:
+        return NO_BRACE
     if END in expected and found in STATEMENTS:
         return "a `;` or a line end must stand before it"
     if END in expected and "COMMA" in expected and _WORD.match(found):
@@ -123,6 +129,6 @@ def _expectation(found: str, expected: AbstractSet[str], words: AbstractSet[str]
         goes_on = "; a condition goes on behind `and` or `or`" if "AND" in expected else ""
         return f"its block begins in the same line: {{ … }}{goes_on}"
     if "LBRACE" in expected and "OPERATOR" not in expected:
-        return "a block in braces must follow: { … }"
+        return NO_BRACE
     others = sorted(TERMINALS[terminal] for terminal in expected if terminal in TERMINALS)
     return f"here may stand {', '.join([*(f'`{word}`' for word in sorted(words)), *others])}"

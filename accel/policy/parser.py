@@ -15,10 +15,11 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from accel.policy.building import Builder
 from accel.policy.document import Policy
-from accel.policy.hints import BEGINNING, hint_for
+from accel.policy.hints import BEGINNING, NO_BRACE, hint_for
 from accel.policy.lines import DEEPEST, END, StatementEnds, TooDeep
 from accel.policy.nodes import Place
-from accel.policy.problems import PolicyError, Problem
+from accel.policy.problems import PolicyError, Problem, did_you_mean
+from accel.policy.vocabulary import STATEMENTS
 
 _MOST_PROBLEMS = 20
 """Syntax errors shown of one file: what follows so many says nothing new."""
@@ -28,6 +29,7 @@ _LINE_TOO_EARLY = "the line ends too early"
 _ENDS_TOO_EARLY = "the file ends too early"
 _PAIRED = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
 _BRACE = re.compile(r"[{}]")
+_WORD_AT_END = re.compile(r"[A-Za-z][A-Za-z-]*$")
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*')
 
 
@@ -66,7 +68,7 @@ def _parsed(text: str, file: str, problems: list[Problem]) -> Tree[Token] | None
         problems.append(problem)
         if problem.what == _ENDS_TOO_EARLY:
             return None
-        text = _with_brace_moved(text, problem) or _without_line(text, problem.place.line)
+        text = _with_brace_moved(text, problem) or _without_line(text, problem)
     return None
 
 
@@ -85,6 +87,9 @@ def _problem(error: UnexpectedInput, text: str, file: str) -> Problem:
         hint = r"a text stands between two, in one line; a quote inside is written \""
         return Problem(Place(file, line, column), "the quotes in this line do not pair up", hint)
     before = text.split("\n")[line - 1][: column - 1]
+    if isinstance(error, UnexpectedToken) and (word := _torn_word(before, str(error.token))):
+        place = Place(file, line, column - len(word) + len(error.token), len(word))
+        return Problem(place, f"{word!r} does not fit here", did_you_mean(word, STATEMENTS))
     if isinstance(error, UnexpectedToken):
         expected, found = set(error.accepts or error.expected), str(error.token)
         what = _LINE_TOO_EARLY if error.token.type == END else f"{found!r} does not fit here"
@@ -93,6 +98,12 @@ def _problem(error: UnexpectedInput, text: str, file: str) -> Problem:
     at = error.pos_in_stream or 0
     hint = hint_for(text[at : at + 1], set(error.allowed), before)
     return Problem(Place(file, line, column), f"{text[at : at + 1]!r} does not fit here", hint)
+
+
+def _torn_word(before: str, found: str) -> str:
+    """Return the whole of a word whose beginning is a word of the language, as `pass` is of `passs`; else nothing."""
+    begun = _WORD_AT_END.search(before)
+    return begun[0] + found if begun is not None and found[:1].isalnum() else ""
 
 
 def _early_end(text: str, file: str) -> Problem:
@@ -123,11 +134,12 @@ def _with_brace_moved(text: str, problem: Problem) -> str:
     return "\n".join(lines)
 
 
-def _without_line(text: str, number: int) -> str:
+def _without_line(text: str, problem: Problem) -> str:
     """Return the text with one line blanked but for its braces, so that the others keep their places and depth."""
-    lines = text.split("\n")
+    lines, number = text.split("\n"), problem.place.line
     line = _QUOTED.sub("", lines[number - 1]) if number <= len(lines) else ""
     opened, closed = line.count("{"), line.count("}")
+    opened += problem.hint == NO_BRACE and opened < closed
     if number <= len(lines):
         lines[number - 1] = "when method exists {" * max(0, opened - closed) + "}" * max(0, closed - opened)
     return "\n".join(lines)
