@@ -142,6 +142,14 @@ class CompiledPolicy:
         """Whether a request comes from whom the operator trusts to purge, and to see why things are as they are."""
         return self._purge_refusal(View(request, client_ip)) is None
 
+    def keyed_as(self, host: bytes, target: bytes) -> tuple[bytes, bytes]:
+        """Return the host and target under which a stranger's GET is stored: what others share, whoever asks now."""
+        request, draft = Request(b"GET", target, host, host), Draft()
+        if self._request is not None:
+            self._request(View(request, ""), draft)
+        asked = self._asked(request, draft, Action.PURGE)
+        return asked.host, asked.target
+
     def _purge_refusal(self, view: View) -> Ruling | None:
         if any(view.header(name) is not None for name in _FORWARDING_FIELDS):
             # The peer is a proxy and speaks for somebody whom we cannot see.

@@ -132,7 +132,9 @@ class Rehearsal:
         if said is None:
             return self._failed(request, decision, None)
         untrue = targets(decision.asked, Response(said.status, b"", said.fields))
-        self._shelves.invalidate(Purge(What.URL, tuple(primary_key(*target) for target in untrue)), self.now)
+        keyed = [self._policy.keyed_as(*target) for target in untrue]
+        keys = tuple(primary_key(*target) for target in (*untrue, *keyed))
+        self._shelves.invalidate(Purge(What.URL, keys), self.now)
         return Seen("pass", said.status, _sent_on(said.fields), said.body)
 
     def _looked_up(self, request: Request, decision: RequestDecision) -> Seen:

@@ -288,7 +288,9 @@ async def _pass_on(exchange: Exchange, response: OriginResponse, reason: Forward
 
 async def _invalidate(exchange: Exchange, response: OriginResponse) -> None:
     """After a successful unsafe method nothing that was stored for its targets is served (RFC 9111 §4.4)."""
-    keys = tuple(primary_key(host, target) for host, target in targets(exchange.asking.asked, response.head))
+    untrue = targets(exchange.asking.asked, response.head)
+    keyed = [exchange.asking.policy.keyed_as(*target) for target in untrue]
+    keys = tuple(dict.fromkeys(primary_key(*target) for target in (*untrue, *keyed)))
     if not keys:
         return
     try:

@@ -329,3 +329,22 @@ async def test_a_method_of_purging_that_no_rule_names_goes_nowhere(make_scene: M
 
     assert (await scene.get("/p", method="SOFTPURGE")).status == 405
     assert not scene.origin.calls
+
+
+async def test_a_post_drops_what_others_share_under_an_edited_query(make_scene: MakeScene) -> None:
+    scene = ruled(make_scene, 'request { when cookie.session exists { pass "known" }\n query drop u, sort }')
+    first = scene.client()
+    first.ask("/p?a=1&b=2")
+    (await scene.call(0)).answer(b"old", cache_control="max-age=60")
+    await scene.settle()
+
+    poster = scene.client()
+    poster.ask("/p?b=2&u=9&a=1", method="POST", body=b"x", cookie="session=1")
+    (await scene.call(1)).answer(b"taken")
+    await scene.settle()
+    reader = scene.client()
+    reader.ask("/p?a=1&b=2")
+    (await scene.call(2)).answer(b"new", cache_control="max-age=60")
+    await scene.settle()
+
+    assert reader.answers[0].body == b"new"

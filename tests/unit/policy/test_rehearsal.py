@@ -53,6 +53,8 @@ def mismatches(rules: str, steps: str) -> list[tuple[str, str]]:
         ("response { tags \"shop\" }\npurge { allow 10.0.0.0/8 }",
          f'{HTML}\nget "/"\npurge "/" xkey "shop" from 10.0.0.1\nget "/" -> miss'),
         ("", f'{HTML}\nget "/"\npost "/" -> pass\nget "/" -> miss\nget "/" -> hit'),
+        ('request { host canonical "a"; when cookie.s exists { pass }; query drop u, sort }',
+         f'{HTML}\nget "/?a=1&b=2"\npost "/?u=3&b=2&a=1" cookie "s=1" -> pass\nget "/?a=1&b=2" -> miss'),
         ("", f'{HTML}\norigin POST "/new" -> 303 location "/"\nget "/"\npost "/new" -> pass\nget "/" -> miss'),
         ("", f'{HTML}\norigin POST "/" -> 403\nget "/"\npost "/" -> pass\nget "/" -> hit'),
         ('request { limit 1/s per client burst 2 else synth 429 "slow" }',
