@@ -107,9 +107,11 @@ def nginx(directory: Path) -> Origin:
 
 
 def _write_pages(root: Path) -> None:
-    for folder in ("files", "coded", "large"):
+    for folder in ("files", "coded", "large", "media"):
         (root / folder).mkdir(parents=True)
     (root / "files" / "alphabet.txt").write_bytes(bytes(range(ord("a"), ord("z") + 1)))
+    (root / "media" / "film.mp4").write_bytes(bytes(range(256)) * 256)
+    (root / "media" / "style.3f2a9c1b.css").write_bytes(b"body { color: teal }")
     (root / "coded" / "page.html").write_bytes(b"<p>the same again and again</p>\n" * 100)
     for name, size in (("gib", 1 << 30), ("mib100", 100 << 20), ("mib4", 4 << 20)):
         with (root / "large" / name).open("wb") as file:

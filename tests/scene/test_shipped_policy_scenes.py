@@ -216,3 +216,74 @@ def test_after_a_deployment_the_shop_is_purged_without_a_wait(shop: Accel) -> No
     style = stranger.get("/static/shop.css?v=1&utm_source=a")
     assert style.served == old["/static/shop.css?v=1"]
     assert lifetime_s(style) > 300 * DAY_S
+
+
+# Tornado and nginx.
+
+
+def test_an_apis_answers_are_shared_by_format_and_credentials_are_passed(
+    start_accel: StartAccel, tornado: origins.Origin
+) -> None:
+    accel = start_accel(tornado.backends, "--policy", str(POLICIES / "api.policy"))
+    client = Visitor(accel, API)
+    first = client.get("/v1/prices?b=2&a=1", accept="application/json", user_agent="a")
+
+    again = client.get("/v1/prices?a=1&b=2&_=17", accept="application/json", user_agent="b")
+    table = client.get("/v1/prices?a=1&b=2", accept="text/csv")
+    mine = client.get("/v1/prices?a=1&b=2", accept="application/json", authorization="Bearer ada")
+
+    assert again.served == first.served and again.fields["x-cache"] == "hit"
+    assert table.body == b"hat,17"
+    assert b"Bearer ada" in mine.body and mine.fields["x-cache"] == "pass"
+    assert client.get("/.env").status == 404
+    assert ask(accel, "/", "PURGE", host=API, surrogate_key="prices").status == 200
+    assert client.get("/v1/prices?a=1&b=2", accept="application/json").served != first.served
+
+
+def test_a_static_site_is_one_page_an_address(start_accel: StartAccel, nginx: origins.Origin) -> None:
+    accel = start_accel(nginx.backends, "--policy", str(POLICIES / "static-site.policy"))
+    visitor = Visitor(accel, DOCS, {"a": "1"})
+    visitor.get("/coded/page.html?utm_source=a")
+    visitor.get("/media/style.3f2a9c1b.css")
+
+    page, style = visitor.get("/coded/page.html?utm_source=b"), visitor.get("/media/style.3f2a9c1b.css")
+
+    assert page.is_hit and "server" not in page.fields
+    assert style.is_hit and lifetime_s(style) > 300 * DAY_S
+    moved = Visitor(accel, "www." + DOCS).get("/guide/?a=1")
+    assert (moved.status, moved.fields["location"]) == (301, f"http://{DOCS}/guide/?a=1")
+
+
+def test_media_are_answered_in_ranges_from_the_stored_whole(start_accel: StartAccel, nginx: origins.Origin) -> None:
+    accel = start_accel(nginx.backends, "--policy", str(POLICIES / "media.policy"))
+    player = Visitor(accel, MEDIA)
+    before = player.get("/media/film.mp4?token=a", range="bytes=0-1")
+    whole = player.get("/media/film.mp4?token=a&_=1")
+
+    part = Visitor(accel, MEDIA, {"player": "2"}).get("/media/film.mp4?token=a&_=2", range="bytes=256-259")
+
+    assert (before.status, before.body) == (206, b"\x00\x01")
+    assert len(whole.body) == 65536
+    assert (part.status, part.body) == (206, b"\x00\x01\x02\x03")
+    assert part.is_hit and part.fields["content-range"] == "bytes 256-259/65536"
+
+
+def test_several_sites_are_served_by_one_daemon_each_with_its_rules_and_pool(
+    start_accel: StartAccel, flask_shop: origins.Origin, tornado: origins.Origin, tmp_path: Path
+) -> None:
+    servers = {"shop.policy": flask_shop, "api.policy": tornado}
+    for path in (POLICIES / "sites").glob("*.policy"):
+        text = path.read_text("utf-8")
+        if path.name in servers:
+            text, count = re.subn(r"servers .*", f"servers {', '.join(servers[path.name].backends)}", text)
+            assert count == 1
+        (tmp_path / path.name).write_text(text, "utf-8")
+    accel = start_accel([], "--policy", str(tmp_path))
+
+    pages = [Visitor(accel, host).get("/p/3?gclid=1") for host in ("www." + SHOP, SHOP)]
+    prices = [Visitor(accel, host).get("/v1/prices").body for host in (API, "eu." + API)]
+
+    assert pages[1].is_hit and pages[0].served == pages[1].served
+    assert all(b"hat" in body for body in prices)
+    assert Visitor(accel, SHOP).get("/v1/prices").status == 404
+    assert Visitor(accel, "elsewhere.example").get("/p/3").body == b"there is no such site here"

@@ -1,4 +1,4 @@
-"""The Tornado origin of the scenes: a WebSocket echo, a streamed page and one that may be stored.
+"""The Tornado origin of the scenes: a WebSocket echo, a streamed page, one that may be stored, and a small API.
 
 Run as `python tornado_app.py PORT`.
 """
@@ -6,6 +6,7 @@ Run as `python tornado_app.py PORT`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 
 from tornado import web, websocket
@@ -42,6 +43,21 @@ class Revalidated(web.RequestHandler):
         self.write("the same each time")
 
 
+class Prices(web.RequestHandler):
+    """An answer of an API that says nothing of caching, in one of two formats; X-Served counts its turns."""
+
+    turns = itertools.count()
+
+    def get(self) -> None:
+        self.set_header("X-Served", str(next(self.turns)))
+        self.set_header("Surrogate-Key", "prices")
+        if self.request.headers.get("Accept") == "text/csv":
+            self.set_header("Content-Type", "text/csv")
+            self.write("hat,17")
+        else:
+            self.write({"hat": 17, "who": self.request.headers.get("Authorization", "")})
+
+
 class Stream(web.RequestHandler):
     """A chunked page."""
 
@@ -55,6 +71,7 @@ class Stream(web.RequestHandler):
 async def main(port: int) -> None:
     """Serve for ever."""
     pages = {"/echo": Echo, "/cached": Cached, "/kept": Kept, "/revalidated": Revalidated, "/stream": Stream}
+    pages["/v1/prices"] = Prices
     web.Application(list(pages.items())).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 
