@@ -1,9 +1,9 @@
 """Validation: asking the origin whether a stored response still holds, and freshening it when it does.
 
-Owns the conditional request's fields and the update by a 304. Invariant: a stored response is freshened only
-by a 304 that is about it, and keeps the body it has: no field that says how the body is coded or framed is
-updated.
-RFC 9111 §3.2, §4.3; RFC 9110 §13.1, §15.4.5.
+Owns the conditional request's fields, the update by a 304, and which responses may make up one body. Invariant: a
+stored response is freshened only by a 304 that is about it, and keeps the body it has: no field that says how the body
+is coded or framed is updated.
+RFC 9111 §3.2, §3.4, §4.3; RFC 9110 §8.8.1, §13.1, §15.3.7.3, §15.4.5.
 """
 
 from __future__ import annotations
@@ -45,6 +45,18 @@ def confirms(stored: Stored, response: Response) -> bool:
         return http_date(last_modified) == http_date(stored.last_modified)
     # Without a validator it can only mean the one that it was asked about.
     return last_modified is None
+
+
+def may_complete(begun: Stored, other: Stored) -> bool:
+    """Whether the rest of a body that began with `begun` may be taken from `other`.
+
+    As where parts are combined (RFC 9111 §3.4, RFC 9110 §15.3.7.3) only the same strong validator says so. Lengths are
+    for the caller to compare. `begun` is asked about itself to learn whether anything may complete it.
+    """
+    if begun.etag is None or other.etag is None or not strong_match(begun.etag, other.etag):
+        return False
+    coding = b"content-encoding"  # some origins give every coding of a page the same tag
+    return begun.status == other.status and begun.fields.get(coding) == other.fields.get(coding)
 
 
 def freshened(

@@ -11,8 +11,8 @@ is shown to nobody else: it may outgrow the store, and then its followers would 
 The last record is of the whole body and is shown before the response is committed under its own key. So a follower
 that began gets the whole even if the response is then not stored, because of a purge or for want of room for its last
 record. If anybody follows, leader and record stay for `LINGER_S` after the end; a follower that is stopped for longer
-than that, just then, finds nothing and is cut. If the body fails, or outgrows the memory, or this process is killed,
-those who began to read it are cut, and the rest look again as after any fetch that failed.
+than that, just then, finds nothing. If the body fails, or outgrows the memory, or this process is killed, those who
+began to read it look for another fetch of the same (`proxy.joining`), and the rest as after any fetch that failed.
 """
 
 from __future__ import annotations

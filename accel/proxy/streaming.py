@@ -180,8 +180,21 @@ class SharedBody:
         self._retain = False
         self._drop_read()
 
+    def hand_over(self, body: SharedBody) -> None:
+        """Let the readers go on in another body of the same bytes, each where it is; nobody begins here any more."""
+        readers, self._readers = self._readers, set()
+        self._record = None
+        body.take_over(readers)
+
+    def take_over(self, readers: set[BodyReader]) -> None:
+        """Serve readers of another body; they may be ahead of what has arrived here."""
+        self._readers |= readers
+        for reader in readers:
+            reader.move(self)
+
     async def room(self) -> None:
         """Wait until no more than a window is held for the slowest reader, unless everything is kept anyway."""
+        self._drop_read()  # who was handed over may be ahead of all that is held, and so read nothing that drops it
         while not self._retain and self._readers and self.length - self._tail_start() > self._window_bytes:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
@@ -258,6 +271,11 @@ class BodyReader:
             self.offset += len(data)
             self._body.moved()
         return data
+
+    def move(self, body: SharedBody) -> None:
+        """Go on in another body of the same bytes."""
+        self._body = body
+        self.wake()
 
     def wake(self) -> None:
         """Something changed in the body."""

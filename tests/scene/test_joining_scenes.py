@@ -88,6 +88,27 @@ def test_a_killed_leader_cuts_who_began_and_leaves_the_rest_one_new_fetch(
     assert accel.counter("joined_cut") == 1
 
 
+def test_a_killed_leader_costs_other_workers_nothing_if_the_entity_tag_says_it_is_the_same(
+    start_accel: StartAccel, fault: FaultOrigin
+) -> None:
+    tagged = (MINUTE, 'ETag: "one"')
+    fault.on("/big", ordered(halved(BODY, *tagged), reply(BODY, *tagged)))
+    accel = start_accel([fault.backend], *BIG)
+
+    with clients_of_every_worker(accel, CLIENTS) as clients:
+        leader, worker, others = parted(accel, clients)
+        began([leader])
+        follows = began(others[:4])
+        os.kill(worker, signal.SIGKILL)
+        bodies = [start + follow.read() for follow, start in follows]
+        hit = others[0].ask("/big")
+
+    assert {sha256(body).digest() for body in bodies} == {sha256(BODY).digest()}
+    assert hit.is_hit and hit.body == BODY
+    assert len(fault.asked("/big")) == 2
+    assert (accel.counter("joined_resumed"), accel.counter("joined_cut")) == (4, 0)
+
+
 def test_a_killed_leader_that_had_shown_nothing_leaves_its_fetch_to_one_of_the_others(
     start_accel: StartAccel, fault: FaultOrigin
 ) -> None:

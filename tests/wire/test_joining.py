@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from memory_origin import OriginReply
@@ -13,19 +14,39 @@ from wire_scene import Client, MakeScene, Scene
 from accel.store.flights import FlightArena, SharedFlights
 from accel.store.shared import SharedArena
 
+ETAG = '"one"'
 PIECE = 128 * 1024
 SIZE = 3 << 20
 BODY = os.urandom(SIZE)
-ROWS = 2
+ROWS = 3
 
 
 class Machine:
-    """Two workers over one arena."""
+    """Two workers over one arena, and a third where a test asks for it."""
 
     def __init__(self, make_scene: MakeScene, arena: SharedArena, flights: FlightArena) -> None:
-        self.arena, self.flights = arena, flights
+        self.arena, self.flights, self._make_scene = arena, flights, make_scene
         self.leading = make_scene(arena=arena, coalescer=SharedFlights(flights, 0))
         self.following = make_scene(arena=arena, row=1, coalescer=SharedFlights(flights, 1), beside=self.leading)
+
+    def third(self, knows_flights: bool = True) -> Scene:
+        """Return another worker; in an upgrade those of the other program do not know who fetches here."""
+        coalescer = SharedFlights(self.flights, 2) if knows_flights else None
+        return self._make_scene(arena=self.arena, row=2, coalescer=coalescer, beside=self.leading)
+
+    async def kill(self, row: int = 0) -> None:
+        """Do what the arbiter does when a worker was killed."""
+        self.arena.forget_worker(row)
+        self.flights.forget_worker(row)
+        await self.settle()
+
+    async def half_read(self, **fields: str) -> Client:
+        """Return a client of the second worker that has half a body whose fetch, in the first, has died."""
+        reply = await self.begin(self.leading.client(), **fields)
+        (client,) = follow(self.following)
+        await self.send(reply, 0, SIZE // 2)
+        await self.kill()
+        return client
 
     async def begin(self, client: Client, **fields: str) -> OriginReply:
         """Let a client ask its worker, and the origin answer with a head."""
@@ -296,3 +317,235 @@ async def test_nothing_of_a_body_under_way_is_held_but_what_is_not_shown_yet(mac
     reply.end()
     await machine.settle()
     assert leader.answers[0].body == follower.answers[0].body == BODY
+
+
+async def test_who_had_a_part_of_a_killed_leaders_body_gets_the_rest_from_a_new_fetch(machine: Machine) -> None:
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    followers = follow(machine.following, 2) + follow(machine.following, range="bytes=1000000-2999999")
+    await machine.send(reply, 0, SIZE // 2)
+    await machine.kill()
+    again = (await machine.following.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    late = follow(machine.following)
+    await machine.send(again, 0, SIZE // 4)
+    assert all(follower.is_open for follower in followers)
+    await machine.send(again, SIZE // 4, SIZE)
+    again.end()
+    await machine.settle()
+    assert [client.answers[0].body for client in followers + late] == [BODY, BODY, BODY[1_000_000:3_000_000], BODY]
+    assert len(machine.following.origin.calls) == 2
+    assert machine.following.counts("joined_resumed", "joined_cut") == (3, 0)
+    assert (await machine.following.get("/big")).cache_status[0] == "hit"
+
+
+async def test_a_fetch_that_failed_is_resumed_too(machine: Machine) -> None:
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    (follower,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    reply.cut()
+    again = (await machine.following.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    await machine.send(again, 0, SIZE)
+    again.end()
+    await machine.settle()
+    assert follower.answers[0].body == BODY
+
+
+@pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}])
+async def test_without_a_strong_validator_nothing_is_resumed(machine: Machine, etag: dict[str, str]) -> None:
+    began = await machine.half_read(**etag)
+    assert began.transport.is_cut
+    assert len(machine.following.origin.calls) == 1
+    assert machine.following.counts("joined_resumed", "joined_cut") == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"etag": '"two"'},
+        {"etag": f"W/{ETAG}"},
+        {},
+        {"etag": ETAG, "length": SIZE - 1},
+        {"etag": ETAG, "length": None},
+        {"etag": ETAG, "status": 404},
+        {"etag": ETAG, "content_encoding": "gzip"},
+        {"etag": ETAG, "vary": "accept-language"},
+        {"etag": ETAG, "cache_control": "no-store"},
+    ],
+)
+async def test_another_response_completes_nothing(machine: Machine, other: dict[str, Any]) -> None:
+    began = await machine.half_read(etag=ETAG)
+    again = (await machine.following.call(1)).begin(**{"length": SIZE, "cache_control": "max-age=60"} | other)
+    await machine.settle()
+    assert began.transport.is_cut
+    await machine.send(again, 0, other.get("length") or SIZE)
+    again.end()
+    await machine.settle()
+    assert BODY.startswith(began.answers[0].body)
+    assert machine.following.counts("joined_resumed", "joined_cut") == (0, 1)
+
+
+@pytest.mark.parametrize("etag", [ETAG, '"two"'])
+async def test_what_is_stored_by_now_completes_it_or_nothing_does(machine: Machine, etag: str) -> None:
+    """A worker of another program was quicker."""
+    third = machine.third(knows_flights=False)
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    (began,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    third.now += 1
+    third.client().ask("/big")
+    own = (await third.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=etag)
+    await machine.send(own, 0, SIZE)
+    own.end()
+    await machine.settle()
+    assert third.count("stored") == 1 and began.is_open
+    await machine.kill()
+    is_same = etag == ETAG
+    assert (began.answers[0].body == BODY, began.transport.is_cut) == (is_same, not is_same)
+    assert len(third.origin.calls) == 2
+    assert machine.following.counts("joined_resumed", "joined_cut") == (int(is_same), int(not is_same))
+
+
+@pytest.mark.parametrize("renewed", [ETAG, '"two"'])
+async def test_what_is_stored_from_before_is_renewed_as_the_first_fetch_would(machine: Machine, renewed: str) -> None:
+    """It completes what it is the same as, although it is stale."""
+    old = machine.leading.client()
+    reply = await machine.begin(old, etag=ETAG)
+    await machine.send(reply, 0, SIZE)
+    reply.end()
+    await machine.settle()
+    machine.leading.now = machine.following.now = machine.leading.now + 100
+    old.ask("/big")
+    reply = (await machine.leading.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=renewed)
+    (began,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    await machine.kill()
+    if renewed != ETAG:
+        call = await machine.following.call(2)
+        assert call.fields.get(b"if-none-match") == ETAG.encode()
+        again = call.begin(length=SIZE, cache_control="max-age=60", etag=renewed)
+        await machine.send(again, 0, SIZE)
+        again.end()
+        await machine.settle()
+    assert began.answers[0].body == BODY
+    assert len(machine.leading.origin.calls) == (2 if renewed == ETAG else 3)
+
+
+async def test_of_two_workers_that_resume_one_fetches(machine: Machine) -> None:
+    third = machine.third()
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    followers = follow(machine.following) + follow(third)
+    await machine.send(reply, 0, SIZE // 2)
+    await machine.kill()
+    again = (await machine.following.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    await machine.send(again, 0, SIZE)
+    again.end()
+    await machine.settle()
+    assert [follower.answers[0].body for follower in followers] == [BODY] * 2
+    assert len(third.origin.calls) == 2
+    assert (machine.following.count("joined_resumed"), third.count("joined_resumed")) == (1, 1)
+
+
+async def test_a_second_death_cuts(machine: Machine) -> None:
+    third = machine.third()
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    (began,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    machine.flights.table.forget(0)
+    third.client().ask("/big")
+    again = (await third.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    await machine.kill()
+    await machine.send(again, 0, SIZE * 3 // 4)
+    assert len(began.answers[0].body) > SIZE // 2 and began.is_open
+    await machine.kill(2)
+    assert began.transport.is_cut
+    assert BODY.startswith(began.answers[0].body)
+    assert len(third.origin.calls) == 2
+    assert machine.following.counts("joined_resumed", "joined_cut") == (1, 1)
+
+
+async def test_a_second_failure_cuts(machine: Machine) -> None:
+    began = await machine.half_read(etag=ETAG)
+    (await machine.following.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG).cut()
+    await machine.settle()
+    assert began.transport.is_cut
+    assert len(machine.following.origin.calls) == 2
+
+
+async def test_what_was_purged_is_not_resumed(machine: Machine) -> None:
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    (began,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    await machine.leading.get("/big", "PURGE")
+    await machine.kill()
+    assert began.transport.is_cut
+    assert len(machine.following.origin.calls) == 1
+
+
+@pytest.mark.parametrize("has_head", [False, True])
+async def test_those_who_resume_may_leave(machine: Machine, has_head: bool) -> None:
+    """The fetch goes on, as any that no client leads."""
+    began = await machine.half_read(etag=ETAG)
+    call = await machine.following.call(1)
+    if not has_head:
+        began.transport.lose()
+        await machine.settle()
+    again = call.begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    await machine.settle()
+    began.transport.lose()
+    await machine.send(again, 0, SIZE)
+    again.end()
+    await machine.settle()
+    assert (await machine.following.get("/big")).body == BODY
+    assert machine.following.counts("joined_resumed", "joined_cut") == (int(has_head), 0)
+
+
+async def test_who_resumes_in_another_workers_fetch_and_leaves_lets_go(machine: Machine) -> None:
+    third = machine.third()
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    (began,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    machine.flights.table.forget(0)
+    third.client().ask("/big")
+    again = (await third.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    await machine.kill()
+    await machine.send(again, 0, SIZE // 4)
+    assert machine.following.count("joined_resumed") == 1
+    began.transport.lose()
+    await machine.settle()
+    assert not machine.following.flights._flights
+    again.cut()
+    await machine.settle()
+    machine.arena.forget_worker(0)
+    machine.arena.forget_worker(2)
+    assert machine.arena.stat()["pins"] == 0, "who left still pins something"
+
+
+async def test_a_slow_reader_is_moved_with_what_it_had_not_read(machine: Machine) -> None:
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    slow, quick = follow(machine.following, 2)
+    slow.transport.stick()
+    await machine.send(reply, 0, SIZE // 2)
+    await machine.kill()
+    again = (await machine.following.call(1)).begin(length=SIZE, cache_control="max-age=60", etag=ETAG)
+    await machine.send(again, 0, SIZE)
+    again.end()
+    await machine.settle()
+    assert quick.answers[0].body == BODY
+    slow.transport.drain()
+    await machine.settle()
+    assert slow.answers[0].body == BODY
+
+
+async def test_who_finds_something_else_in_another_workers_fetch_lets_go(machine: Machine) -> None:
+    third = machine.third()
+    reply = await machine.begin(machine.leading.client(), etag=ETAG)
+    (began,) = follow(machine.following)
+    await machine.send(reply, 0, SIZE // 2)
+    machine.flights.table.forget(0)
+    third.client().ask("/big")
+    other = (await third.call(1)).begin(length=SIZE, cache_control="max-age=60", etag='"two"')
+    await machine.kill()
+    await machine.send(other, 0, SIZE // 4)
+    assert began.transport.is_cut
+    assert not machine.following.flights._flights
+    other.end()
+    await machine.settle()

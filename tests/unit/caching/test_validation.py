@@ -5,7 +5,7 @@ import pytest
 from accel.caching.freshness import LifetimeSource, current_age, terms
 from accel.caching.stored import Stored
 from accel.caching.storing import Storing, decide, stored_response
-from accel.caching.validation import can_validate, conditional_fields, confirms, freshened
+from accel.caching.validation import can_validate, conditional_fields, confirms, freshened, may_complete
 from accel.config import CachingOptions
 from accel.http.fields import format_date
 from accel.http.message import Fields, Line, Request, Response
@@ -141,3 +141,23 @@ def test_a_304_may_end_the_right_to_store() -> None:
     new = freshened(old, answer((b"cache-control", b"no-store")), NOW, NOW, OPTIONS, 2)
     whole = Response(new.status, new.reason, new.fields)
     assert decide(Request(b"GET", b"/"), whole, new.terms, OPTIONS) is Storing.NO_STORE
+
+
+@pytest.mark.parametrize(
+    ("begun", "other", "expected"),
+    [
+        ([(E, b'"a"')], [(E, b'"a"'), (LM, OLD)], True),
+        ([(E, b'"a"')], [(E, b'"b"')], False),
+        ([(E, b'"a"')], [], False),
+        ([], [(E, b'"a"')], False),
+        ([(LM, OLD)], [(LM, OLD)], False),
+        ([(E, b'W/"a"')], [(E, b'W/"a"')], False),
+        ([(E, b"a")], [(E, b"a")], False),
+        ([(E, b'"a"')], [(E, b'"a"'), (b"content-encoding", b"gzip")], False),
+    ],
+)
+def test_a_body_is_completed_only_by_the_same_strong_validator(
+    begun: list[Line], other: list[Line], expected: bool
+) -> None:
+    """RFC 9111 §3.4."""
+    assert may_complete(stored(*begun), stored(*other)) is expected

@@ -214,3 +214,36 @@ class TestSharedBody:
         assert await reading == b"abcdef"
         body.stop_retaining()
         assert body._record is None
+
+    async def test_readers_go_on_in_another_body_where_they_are(self) -> None:
+        first, second = SharedBody(WINDOW), SharedBody(WINDOW)
+        ahead, behind, waiting = first.reader(), first.reader(), first.reader()
+        first.append(b"abcd")
+        assert (await ahead.read(), await waiting.read()) == (b"abcd", b"abcd")
+        reading = asyncio.ensure_future(read_all(waiting))
+        await turn()
+        first.hand_over(second)
+        first.fail(ResponseTruncated("cut"))
+        second.append(b"ab")
+        rest = asyncio.ensure_future(read_all(ahead))
+        await turn()
+        second.append(b"cdef")
+        second.end()
+        assert (await rest, await reading, await read_all(behind)) == (b"ef", b"ef", b"abcdef")
+        assert (first.reader_count, second.reader_count) == (0, 0)
+
+    async def test_who_is_ahead_of_a_body_that_is_not_kept_holds_it_up_no_more_than_the_others(self) -> None:
+        first, second = SharedBody(WINDOW), SharedBody(WINDOW)
+        ahead = first.reader()
+        first.append(b"x" * 5 * WINDOW)
+        await ahead.read()
+        first.hand_over(second)
+        second.stop_retaining()
+        for _ in range(4):
+            second.append(b"x" * WINDOW)
+            second.append(b"x")
+            await asyncio.wait_for(second.room(), 1)
+        second.append(b"x" * (WINDOW - 4))
+        second.append(b"y")
+        second.end()
+        assert await read_all(ahead) == b"y"
