@@ -1,7 +1,7 @@
 # The policy: S3-FIFO (SOSP 2023) at the grain of segments. Every choice of what stays is in this file.
 
 cdef inline bint survives(int kind, uint32_t used) noexcept:
-    """Whether a walk copies a record on: on probation it must have been used twice, later once since the last walk."""
+    """Whether a walk copies a record on: it must have been used: on probation since it was written, later since the last walk."""
     return used >= (PROMOTE_AT if kind == KIND_PROBATION else 1)
 
 

@@ -118,7 +118,7 @@ Every place between two writes that matters has a name in `Step`, and a watcher 
 other workers act at each of them, and kill the process at each of them (tests/unit/store/test_shared_steps.py).
 
 Sizes. A slot for each 512 bytes, a ghost for each two slots, two numbers for each 4 KiB: 2.5 % of the map. Segments of
-a 256th of it, 256 KiB to 1 MiB, larger only where 65,536 would not do.
+a 512th of it, 64 KiB to 1 MiB, larger only where 65,536 would not do.
 
 Sources: Segcache (NSDI 21: segments, one eviction for many objects), S3-FIFO (SOSP 23: probation, ghosts, reinsertion),
 hazard pointers (Michael 2004), SipHash (Aumasson, Bernstein 2012), Pelikan's and memcached's notes on slab pinning.
@@ -200,8 +200,8 @@ EPOCH_SHIFT = 8
 EPOCH_MASK = (1 << 24) - 1
 PROBATION_SHARE = 10
 """Segments on probation are at most this part of all (S3-FIFO: a tenth)."""
-PROMOTE_AT = 2
-"""Uses after which a record on probation moves to the main segments (S3-FIFO: more than one)."""
+PROMOTE_AT = 1
+"""Uses after which a record on probation moves to the main segments (S3-FIFO: two; see tests/bench/hit_ratio.py)."""
 USED_MOST = 3
 """`used` counts no further: a record survives at most so many walks without being used again."""
 SPARE_SEGMENTS, SEGMENTS_A_SPARE = 2, 256
@@ -220,8 +220,8 @@ ATTEMPTS = 64
 
 _SLOT_BYTES = 512
 _SLOTS_A_GHOST = 2
-_SEGMENTS_WANTED = 256
-_SEGMENT_LEAST, _SEGMENT_USUAL, _SEGMENT_MOST = 256 * 1024, 1024 * 1024, 1 << (OFFSET_BITS + UNIT_BITS)
+_SEGMENTS_WANTED = 512
+_SEGMENT_LEAST, _SEGMENT_USUAL, _SEGMENT_MOST = 64 * 1024, 1024 * 1024, 1 << (OFFSET_BITS + UNIT_BITS)
 _SEGMENTS_LEAST = 8
 
 
