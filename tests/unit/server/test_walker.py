@@ -84,6 +84,14 @@ async def test_a_walk_that_is_killed_over_a_record_leaves_no_pin(
 
 
 async def test_a_walk_that_is_given_up_is_killed(arena: SharedArena, monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[int] = []
+    fork = os.fork
+
+    def noted_fork() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", noted_fork)
     monkeypatch.setattr(Sweep, "judge", lambda *_: signal.pause())
     walking = asyncio.ensure_future(Walker(arena).sweep([ALL]))
     await asyncio.to_thread(wait_pinned, arena)
@@ -94,7 +102,7 @@ async def test_a_walk_that_is_given_up_is_killed(arena: SharedArena, monkeypatch
 
     assert not any(pins_of_walks(arena))
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+        os.waitpid(children[0], os.WNOHANG)  # noqa: ASYNC222 - it does not wait
 
 
 def test_a_walk_dies_with_its_arbiter(arena: SharedArena) -> None:
