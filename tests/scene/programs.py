@@ -50,7 +50,7 @@ def upgrade(accel: Accel) -> int:
     """Send USR2 to the program in charge; return the process id of the next one when that is in charge."""
     old = in_charge(accel)
     os.kill(old, signal.SIGUSR2)
-    eventually(f"another is in charge:\n{accel.log}", lambda: _answering(accel) not in (None, old))
+    eventually(f"another is in charge:\n{accel.log}", lambda: _answering(accel) not in (None, old), 3 * SOON_S)
     return in_charge(accel)
 
 
