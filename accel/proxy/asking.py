@@ -56,4 +56,3 @@ class Asking:
     def error(self, status: int, cause: bytes) -> ErrorDecision:
         """Decide what the client gets that no origin answered."""
         return self.policy.error(self.request, self.decision.client_ip, status, cause)
-

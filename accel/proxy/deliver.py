@@ -145,6 +145,8 @@ def passed_lines(head: Response) -> list[Line]:
 
 def _head(exchange: Exchange, entry: Entry, length: int | None, now: float) -> bytes:
     """Return a stored response's head, as the rules want it on its way out."""
+    if not exchange.may_be_edited:
+        return entry.head
     edits = exchange.edits(entry.stored.status, entry.stored.fields, current_age(entry.stored, now), entry.hits)
     return entry.head if not edits else entry.edited_head(edits, length)
 
@@ -154,6 +156,8 @@ def _edited(exchange: Exchange, status: int, lines: Sequence[Line], entry: Entry
 
     `entry` is what it was made of, if that is stored.
     """
+    if not exchange.may_be_edited:
+        return lines
     fields = Fields(lines)
     if entry is None:
         edits = exchange.edits(status, fields)

@@ -156,7 +156,7 @@ class Exchange:
             case Action.PURGE:
                 self._go(Outcome.SYNTHETIC, forward.purged)
             case Action.DENY:
-                self._answer_ruled(decision.answer, decision.status, Outcome.SYNTHETIC)
+                self._answer_ruled(decision.answer, decision.status)
             case _:
                 assert_never(decision.action)
 
@@ -166,7 +166,7 @@ class Exchange:
         for limit in limits:
             if not self.service.limiter.admits(limit, now):
                 wait_s = self.service.limiter.retry_after_s(limit, now)
-                self._answer_ruled(limit.otherwise, limit.status, Outcome.SYNTHETIC, wait_s)
+                self._answer_ruled(limit.otherwise, limit.status, wait_s)
                 return True
         return False
 
@@ -242,7 +242,7 @@ class Exchange:
                 self.asking, self._has_asked_again = self.asking.of_pool(ruled.pool), True
                 await self._run(way, *rest)
             case Recovery.ANSWER:
-                self._answer_ruled(ruled.answer, error.status, Outcome.SYNTHETIC)
+                self._answer_ruled(ruled.answer, error.status)
             case _:
                 self.fail(error.status)
 
@@ -286,16 +286,21 @@ class Exchange:
         deliver.send_synthetic(self, status, lines, body)
         self.finish()
 
-    def _answer_ruled(self, answer: Answer | None, status: int, outcome: Outcome, wait_s: int = 0) -> None:
+    def _answer_ruled(self, answer: Answer | None, status: int, wait_s: int = 0) -> None:
         """Send what a rule wrote, or the built-in page of a status."""
         ready = synth.error(status, self.date()) if answer is None else synth.written(answer, self.date())
         if wait_s:
             ready[1].append((b"retry-after", b"%d" % wait_s))
-        self.answer(ready, outcome)
+        self.answer(ready, Outcome.SYNTHETIC)
+
+    @property
+    def may_be_edited(self) -> bool:
+        """Whether anything may change an answer's fields on their way out."""
+        return self._refusal is None and (self.asking.policy.has_deliver or self._explanation != b"")
 
     def edits(self, status: int, fields: Fields, age_s: float | None = None, hits: int = 0) -> tuple[Edit, ...]:
         """Return what the rules change of an answer's fields before it goes out."""
-        if self._refusal is not None:
+        if not self.may_be_edited:
             return ()
         edits: tuple[Edit, ...] = ()
         if self.asking.policy.has_deliver:
