@@ -43,6 +43,7 @@ class AdminServer:
     async def open(self) -> None:
         """Begin to answer."""
         loop = asyncio.get_running_loop()
+        self._answering = []
         for one in self._bound:
             copy = one.sock.dup()
             self._answering.append(copy)
@@ -50,10 +51,17 @@ class AdminServer:
             self._servers.append(await loop.create_server(factory, sock=copy))
 
     def pause(self) -> None:
-        """Leave new connections to another program that has the sockets; exchanges under way end by themselves."""
+        """Leave new connections to another program that has the sockets; exchanges under way end by themselves.
+
+        What asyncio has accepted becomes a connection in the loop's next turn, if its server is not closed by then:
+        it would drop it without a word. So a server stops accepting now, and closes after that turn.
+        """
         for server in self._servers:
-            server.close()
-        self._servers, self._answering = [], []
+            loop = server.get_loop()
+            for sock in server.sockets:
+                loop.remove_reader(sock.fileno())
+            loop.call_soon(server.close)
+        self._servers = []
 
     def handed(self) -> Iterator[Handed]:
         """Yield what a successor may take."""
@@ -63,7 +71,8 @@ class AdminServer:
 
     def close(self) -> None:
         """Stop answering. Unix sockets leave the disk, unless another program answers there."""
-        self.pause()
+        for server in self._servers:
+            server.close()
         listeners.close(one.sock for one in self._bound)
 
     def forget(self) -> None:

@@ -62,6 +62,7 @@ def start_accel(tmp_path: Path) -> Iterator[StartAccel]:
     finally:
         for accel in started:
             accel.end()
+            print(f"{accel.child.log_path.parent.name} printed:\n{accel.log}")  # pytest shows it of a failed test
 
 
 @pytest.fixture

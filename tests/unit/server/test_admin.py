@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -287,6 +288,24 @@ async def test_a_defect_in_control_is_a_500_and_reported(
 
     assert (status, "inside accel" in answer["error"]) == (500, True)
     assert isinstance(reported[0]["exception"], ZeroDivisionError)
+
+
+def test_who_was_accepted_in_the_moment_of_a_pause_is_answered(control: FakeControl, tmp_path: Path) -> None:
+    with asyncio.Runner() as runner, socket.socket(socket.AF_UNIX) as client:
+        loop = runner.get_loop()
+        server = admin.bind(control, [Address(path=str(tmp_path / "a.sock"))])
+        loop.run_until_complete(server.open())
+        client.connect(str(tmp_path / "a.sock"))
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        loop.call_soon(loop.stop)
+        loop.run_forever()  # one turn: asyncio accepts, and makes the connection in the next one
+
+        server.pause()
+        client.settimeout(5)
+        answer = loop.run_until_complete(asyncio.to_thread(client.recv, 1 << 16))
+        server.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
