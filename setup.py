@@ -70,4 +70,13 @@ shared_numbers = Extension(
     optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
 )
 
-setup(ext_modules=[shared_store, shared_flights, shared_numbers], cmdclass={"build_ext": BuildExtension})
+log_ring = Extension(
+    "accel.stats._ring",
+    ["accel/stats/_ring.pyx"],
+    depends=["accel/stats/_ring.pxd"],
+    extra_compile_args=FLAGS,
+    extra_link_args=FLAGS,
+    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
+)
+
+setup(ext_modules=[shared_store, shared_flights, shared_numbers, log_ring], cmdclass={"build_ext": BuildExtension})
