@@ -13,33 +13,14 @@ import re
 import select
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+from accel.stats.records import LogRecord
+
+__all__ = ["AccessLog", "LogRecord"]
 
 _BUFFER_BYTES = 32 * 1024
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
-
-
-@dataclass(slots=True)
-class LogRecord:
-    """What is known when an exchange has ended."""
-
-    at: float
-    """Wall time of the request's head, s."""
-    client: str
-    method: bytes
-    host: bytes
-    target: bytes
-    minor: int
-    status: int
-    """0 if nothing was answered."""
-    body_bytes: int
-    duration_s: float
-    outcome: str
-    """hit, stale, miss, pass, synthetic, error or tunnel."""
-    backend: str
-    referer: bytes
-    user_agent: bytes
 
 
 class AccessLog:

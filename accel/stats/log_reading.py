@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from math import isfinite
 
-from accel.stats.access_log import LogRecord
+from accel.stats.records import LogRecord
 
 
 class LogError(ValueError):

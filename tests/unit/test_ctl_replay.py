@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from accel.ctl import main
-from accel.stats.access_log import LogRecord, _combined_line, _json_line
+from accel.stats.access_log import _combined_line, _json_line
+from accel.stats.records import LogRecord
 
 POLICY = """policy 1
 request { query drop "utm_*"; when path under "/cart" { pass "cart" }; when cookie.sid exists { pass "in" } }

@@ -32,8 +32,8 @@ from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
-from accel.stats.access_log import LogRecord
 from accel.stats.counters import index, private_row
+from accel.stats.records import LogRecord
 from accel.store.numbers import SECRET_BYTES, Numbers, table_bytes
 from accel.store.private import PrivateStore
 from accel.store.shared import SharedArena, SharedStore

@@ -17,7 +17,7 @@ from accel.policy.rehearsal import Rehearsal, Said
 from accel.policy.replay import Outcome, Replay, Way, unseen
 from accel.policy.replay_origin import Assumed
 from accel.policy.replay_tally import Tally
-from accel.stats.access_log import LogRecord
+from accel.stats.records import LogRecord
 
 BUILT_IN = built_in(CACHING, ())
 

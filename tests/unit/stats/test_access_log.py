@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel.stats.access_log import AccessLog, LogRecord, _combined_line, _json_line
+from accel.stats.access_log import AccessLog, _combined_line, _json_line
+from accel.stats.records import LogRecord
 
 RECORD = LogRecord(
     at=1_700_000_000.25,
@@ -157,7 +158,8 @@ def test_standard_output_is_never_closed() -> None:
 
 _WRITER = """
 import sys
-from accel.stats.access_log import AccessLog, LogRecord
+from accel.stats.access_log import AccessLog
+from accel.stats.records import LogRecord
 name = sys.argv[1]
 record = LogRecord(0.0, name, b"GET", b"h", b"/" + name.encode() * 300, 1, 200, 0, 0.0, "hit", "", b"", b"")
 log = AccessLog("-", as_json=False)

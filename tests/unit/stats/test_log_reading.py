@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accel.stats.access_log import LogRecord, _combined_line, _json_line
+from accel.stats.access_log import _combined_line, _json_line
 from accel.stats.log_reading import LogError, read_line
+from accel.stats.records import LogRecord
 
 RECORD = LogRecord(
     at=1_700_000_000.25,
