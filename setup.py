@@ -79,4 +79,16 @@ log_ring = Extension(
     optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
 )
 
-setup(ext_modules=[shared_store, shared_flights, shared_numbers, log_ring], cmdclass={"build_ext": BuildExtension})
+hot_path = Extension(
+    "accel.proxy._hot",
+    ["accel/proxy/_hot.pyx"],
+    depends=[path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("accel/proxy/_*.pxi"))],
+    extra_compile_args=FLAGS,
+    extra_link_args=FLAGS,
+    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
+)
+
+setup(
+    ext_modules=[shared_store, shared_flights, shared_numbers, log_ring, hot_path],
+    cmdclass={"build_ext": BuildExtension},
+)

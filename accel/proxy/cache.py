@@ -34,7 +34,7 @@ _STORED, _NO_ROOM, _PURGED = index("stored"), index("not_stored_no_room"), index
 class Entry(CoveredResponse):
     """A stored response's head, ready to be sent; kept beside its record (which it must not refer back to)."""
 
-    __slots__ = ("_edited", "head", "hits")
+    __slots__ = ("__weakref__", "_edited", "head", "hits")
 
     def __init__(self, stored: Stored, length: int | None) -> None:
         """`length` is the body's, None if it is not known yet."""
@@ -108,6 +108,22 @@ class Found:
     def without_entry(self) -> Found:
         """Return the same place as if nothing lay there: for a fetch that is no validation."""
         return Found(self.primary, self.key, missing=self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A variant's place in the list that names it."""
+
+    record: Record
+    """The list's."""
+    variants: Variants
+    values: bytes
+    """The variant's selecting values."""
+
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """Return the fields that select among the variants."""
+        return self.variants.list.names
 
 
 class Filling:
@@ -202,6 +218,14 @@ class Cache:
         _, mark = self._visible(primary, key)
         missing = Forward.VARY_MISS if type(content) is Entry else Forward.URI_MISS
         return Found(primary, key, None, None, _stands(mark, now), missing)
+
+    def listed(self, request: Request, found: Found) -> Listed | None:
+        """Return what names the variant that was found; None if that was replaced since."""
+        record, content = self._visible(found.primary, found.primary)
+        if record is None or type(content) is not Variants:
+            return None
+        values = selecting_values(request, content.list.names)
+        return Listed(record, content, values) if content.key(found.primary, values) == found.key else None
 
     def begin(self, request: Request, primary: bytes, stored: Stored, length: int | None) -> Filling | None:
         """Begin to store a response of `length` body bytes (None: unknown); None when there is no room for it."""

@@ -58,8 +58,8 @@ class Clients:
         self.now_mono = time.monotonic
         self._limit = limit
         self._connections: dict[ClientConnection, None] = {}
-        self.idle: dict[ClientConnection, None] = {}
-        """Those between two requests, longest idle first; each connection keeps its own place here."""
+        self.idle: dict[ClientConnection, float] = {}
+        """Those between two requests and since when: longest idle first, but for those that only replayed since."""
         self._unchecked: list[ClientConnection] = []
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Clients:
         """Take in a new connection, making room if there is none."""
         self.counters[_CONNECTIONS] += 1
         self._connections[connection] = None
-        self.idle[connection] = None
+        self.idle[connection] = connection.since
         self.on_change(len(self._connections))
         if len(self._connections) > self._limit and not self._evict_idle(connection):
             self.counters[_REFUSED] += 1
@@ -116,6 +116,8 @@ class Clients:
     def stop(self) -> None:
         """Close each connection with its next answer, and idle ones after a moment that begins now."""
         self.is_stopping = True
+        if self.service.hot is not None:
+            self.service.hot.stop()
         for connection in self.idle:
             connection.since = self.now_mono()
         self._note_empty()
@@ -131,9 +133,12 @@ class Clients:
 
     def _evict_idle(self, newcomer: ClientConnection) -> bool:
         """Close the connection that has been idle longest; False if none is idle."""
-        for connection in self.idle:
-            if connection.is_idle and connection is not newcomer:
+        for _ in range(len(self.idle)):
+            connection, since = next(iter(self.idle.items()))
+            if connection.since == since and connection.is_idle and connection is not newcomer:
                 connection.retire()
                 self.counters[_EVICTED] += 1
                 return True
+            del self.idle[connection]  # it replayed since, or has not read its last answer: behind the others
+            self.idle[connection] = connection.since
         return False

@@ -45,6 +45,9 @@ class Phase(Enum):
     CLOSED = "nothing"
 
 
+_IDLE = Phase.IDLE
+
+
 class ClientConnection(asyncio.Protocol):
     """The event loop's end of one client connection."""
 
@@ -53,17 +56,20 @@ class ClientConnection(asyncio.Protocol):
         "_body_bytes_then",
         "_clients",
         "_current",
-        "_exchanges",
         "_has_failed",
+        "_hot",
         "_is_starting",
         "_last_read_at",
         "_pace",
         "_paused_reading",
         "_receiving",
+        "_signature",
         "_waiting",
         "_writable",
         "_written_bytes",
         "client_ip",
+        "exchanges",
+        "fd",
         "parser",
         "phase",
         "since",
@@ -76,10 +82,14 @@ class ClientConnection(asyncio.Protocol):
         self.since = clients.now_mono()
         self.parser = RequestParser(self, clients.limits)
         self.client_ip = ""
+        self.fd = -1
+        """The socket, where that may be written to beside the transport; else -1."""
+        self._hot = None if clients.service.hot is None else clients.service.hot.replayer
+        self._signature: bytes | None = None  # of the request that begins what is fed next
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._receiving: Exchange | None = None  # whose body the parser is in
-        self._exchanges = 0
+        self.exchanges = 0
         self._is_starting = False
         self._has_failed = False  # a request was refused: nothing after it is read as one
         self._paused_reading = False
@@ -96,9 +106,16 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._clients.limits.window_bytes)
         self.client_ip = _peer(self.transport)
+        sock = self.transport.get_extra_info("socket")
+        self.fd = sock.fileno() if sock is not None else -1
         self._clients.admit(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._hot is not None and self.phase is _IDLE:
+            rest = self._hot.answer(self, data)
+            if rest is None:
+                return
+            data, self._signature = rest, self._hot.unknown
         self._clients.counters[_BYTES_IN] += len(data)
         if self._has_failed or self.phase is Phase.LINGER:
             return
@@ -150,7 +167,8 @@ class ClientConnection(asyncio.Protocol):
         if self.phase is Phase.LINGER:
             return
         exchange = Exchange(self, self._clients.service, request, self._flow)
-        self._exchanges += 1
+        exchange.signature, self._signature = self._signature, None
+        self.exchanges += 1
         if request.body_length:
             self._receiving = exchange
             self._body_began_at = self._last_read_at
@@ -170,6 +188,16 @@ class ClientConnection(asyncio.Protocol):
         if self._receiving is not None:
             self._receiving.body_ended()
             self._receiving = None
+
+    # What a replay calls.
+
+    def after_replay(self, is_last: bool) -> None:
+        """What was replayed closes the connection, or its client has not taken all of it."""
+        if is_last:
+            self._close_politely()
+        elif self._writable is not None:
+            self._enter(Phase.BUSY)  # until it has: `resume_writing`
+            self._pause_reading()
 
     # What an exchange calls.
 
@@ -201,7 +229,7 @@ class ClientConnection(asyncio.Protocol):
             request.keep_alive
             and body_ended
             and not self._clients.is_stopping
-            and (limit is None or self._exchanges - len(self._waiting) < limit)
+            and (limit is None or self.exchanges - len(self._waiting) < limit)
         )
 
     def finished(self, exchange: Exchange, keep: bool) -> None:
@@ -309,10 +337,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _enter(self, phase: Phase) -> None:
         self._clients.idle.pop(self, None)
-        if phase is Phase.IDLE:
-            self._clients.idle[self] = None
         self.phase = phase
         self.since = self._clients.now_mono()
+        if phase is Phase.IDLE:
+            self._clients.idle[self] = self.since
 
     def _refuse(self, error: RequestError) -> None:
         """Answer a message that may not be acted on, once the exchanges before it have been answered."""

@@ -74,6 +74,13 @@ def send_stored(exchange: Exchange, entry: Entry, record: Record, now: float, me
         exchange.connection.writelines([head + tail, *record.chunks()])
 
 
+def repeated_head(exchange: Exchange, entry: Entry, record: Record) -> tuple[bytes, bool]:
+    """Return the head that `send_hit` has sent, up to the lines that differ, and whether it was a 304's."""
+    if exchange.status == 304 and entry.stored.status != 304:
+        return _not_modified_head(exchange, entry), True
+    return _head(exchange, entry, record.length, exchange.service.now()), False
+
+
 async def send_fill(exchange: Exchange, fill: Fill | Join, now: float, member: bytes) -> None:
     """Answer from a body that is still arriving; raises what the fetch failed with."""
     entry, reader = fill.entry, fill.body.reader()
@@ -186,9 +193,14 @@ def _is_not_modified(exchange: Exchange, entry: Entry) -> bool:
 
 def _send_not_modified(exchange: Exchange, entry: Entry, tail: bytes) -> None:
     exchange.service.counters[_NOT_MODIFIED] += 1
-    lines = _edited(exchange, 304, not_modified_fields(entry.stored.fields).lines, entry)
+    head = _not_modified_head(exchange, entry)
     exchange.sent_head(304)
-    exchange.connection.write(b"%b%b%b%b" % (status_line(304), field_lines(lines), VIA_LINE, tail))
+    exchange.connection.write(head + tail)
+
+
+def _not_modified_head(exchange: Exchange, entry: Entry) -> bytes:
+    lines = _edited(exchange, 304, not_modified_fields(entry.stored.fields).lines, entry)
+    return status_line(304) + field_lines(lines) + VIA_LINE
 
 
 def _framing(exchange: Exchange, length: int | None, status: int) -> tuple[bytes, Callable[[Buffer], bytes] | None]:

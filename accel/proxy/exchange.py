@@ -61,6 +61,7 @@ class Exchange:
         "outcome",
         "request",
         "service",
+        "signature",
         "started_at",
         "status",
     )
@@ -82,6 +83,8 @@ class Exchange:
         self.backend = ""
         self.head_sent = False
         self.keep = False
+        self.signature: bytes | None = None
+        """What the hot path made of the request, to remember a hit by."""
         self.asking: Asking
         """Set when the request's turn comes; never for one that could not be read."""
         self._explanation = b""
@@ -199,6 +202,8 @@ class Exchange:
         assert found.entry is not None and found.record is not None
         self.outcome = outcome
         deliver.send_hit(self, found.entry, found.record, now)
+        if self.signature and outcome is Outcome.HIT and self.service.hot is not None:
+            self.service.hot.learn(self.signature, self, found)
         self.finish()
 
     def _miss(self, found: Found, reason: Forward) -> None:

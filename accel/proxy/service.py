@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from accel.caching.invalidation import Purge
 from accel.config import CachingOptions, Limits
@@ -20,6 +20,9 @@ from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import CounterRow
+
+if TYPE_CHECKING:
+    from accel.proxy.hot import Hot
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class Service:
     log: AccessLog | None
     now: Callable[[], float]
     """Wall time, s."""
+    hot: Hot | None = None
+    """What was decided before; None where the compiled part is missing, or each worker has a store of its own."""
 
     def origin(self, pool: str) -> Origin:
         """Return a pool; the default one for a name that a reload took away."""

@@ -17,11 +17,13 @@ from accel.proxy.service import Coalescer
 from accel.server import holders
 from accel.server.journal import note
 from accel.server.scoreboard import WORKER_ROWS
+from accel.stats.counters import CounterRow
 from accel.store.numbers import Numbers, cell_count
 from accel.store.private import PrivateStore
 from accel.store.store import Store
 
 if TYPE_CHECKING:
+    from accel.proxy.hot import Hot
     from accel.server.handover import Handover
     from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena, SharedStore
@@ -133,6 +135,16 @@ def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Ca
     from accel.store.shared import SharedStore
 
     return SharedStore(arena, row, most, writer_bytes=_writer_bytes(config))
+
+
+def make_hot(store: Store, numbers: Numbers, counters: CounterRow) -> Hot | None:
+    """Return the memory of decisions of the worker that has the store; None if that is a private one."""
+    if isinstance(store, PrivateStore):
+        return None
+    from accel.proxy._hot import Replayer
+    from accel.proxy.hot import ENTRIES, Hot
+
+    return Hot(Replayer(numbers.memory, counters, None, None, ENTRIES), cast("SharedStore", store))
 
 
 def resize_store(store: Store, config: Config) -> None:

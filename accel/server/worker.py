@@ -56,7 +56,7 @@ from accel.server.policy_parcel import unpacked
 from accel.server.pools import Pool, pools_of
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
-from accel.server.stores import make_coalescer, make_store, resize_store
+from accel.server.stores import make_coalescer, make_hot, make_store, resize_store
 from accel.stats.access_log import AccessLog
 from accel.stats.counters import index
 from accel.store.numbers import Numbers
@@ -137,6 +137,7 @@ class Worker:
         self._log = _open_log(birth.config)
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
+        self._hot = make_hot(self._store, birth.numbers, self._board.counters)
         self._limiter = Limiter(birth.limits, self._config.server.workers, self._board.counters)
         self._origins: dict[str, _Reached] = {}
         self._reach(birth.backend_rows)
@@ -203,7 +204,10 @@ class Worker:
             caching=config.caching,
             log=self._log,
             now=time.time,
+            hot=self._hot,
         )
+        if self._hot is not None:
+            self._hot.use(service)
         self._refreshing.use(service, share_of(config.caching.refreshes, config.server.workers))
         return service
 

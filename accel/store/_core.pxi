@@ -108,6 +108,10 @@ cdef class Core(Space):
         """Drop the record of `key`; whether there was one."""
         return self.drop(self.hash_of(key), PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) > 0
 
+    def glance(self, SharedRecord record not None):
+        """Return what to remember of a record that is held, for compiled callers; None if it was replaced."""
+        return glance_at(self, record)
+
     def clear(self) -> int:
         """Drop everything; return how many records went."""
         cdef uint64_t at, value, count = 0

@@ -2,8 +2,9 @@
 """The compiled side of the shared store. Why each step is safe stands at the top of `layout`; read that first.
 
 Cut in parts, each knowing only those before it: words (atomics, hash, the meaning of a word), map (where things lie),
-index (slots and pins), space (segments, reclaiming, policy), record (what a reader holds), core and writer (the store's verbs),
-check (the walk that proves it all) and warm (what a file keeps over a restart).
+index (slots and pins), space (segments, reclaiming, policy), record (what a reader holds), core and writer (the store's
+verbs), glance (what a caller remembers of a record), check (the walk that proves it all) and warm (what a file keeps
+over a restart).
 """
 
 cimport cython
@@ -24,6 +25,7 @@ include "_policy.pxi"
 include "_space.pxi"
 include "_record.pxi"
 include "_core.pxi"
+include "_glance.pxi"
 include "_writer.pxi"
 include "_check.pxi"
 include "_warm.pxi"

@@ -56,7 +56,8 @@ from accel.errors import AccelError
 Cells = tuple[int, ...]
 """Where the hard words of some names lie; a soft word follows its hard one."""
 
-_SEQUENCE, _WORLD, _ALL_HARD, _ALL_SOFT, _SWEPT, _EDITION = 0, 1, 2, 3, 4, 5
+_SEQUENCE, WORLD, ALL_HARD, ALL_SOFT, _SWEPT, EDITION = 0, 1, 2, 3, 4, 5
+"""Places of words; those without an underscore are also read by `proxy._hot`, in the order that is told here."""
 _HEAD_WORDS = 16
 _BAN_SLOTS, _BAN_WORDS = 64, 64
 _NUMBER, _LENGTH, _AT_NS, _TEXT = range(4)
@@ -161,6 +162,8 @@ class Numbers:
     def __init__(self, memory: mmap.mmap | memoryview, secret: bytes, *, is_shared: bool) -> None:
         """Use `table_bytes(cells)` writable bytes, zero at first; `is_shared`: another program may write too."""
         self._bytes = memoryview(memory).cast("B")
+        self.memory = self._bytes.toreadonly()
+        """The table, for compiled readers."""
         self._cell_count = (len(self._bytes) // 8 - _CELLS_AT) // 2
         self._secret = secret
         self._words = _words_of(self._bytes, is_shared)
@@ -179,7 +182,7 @@ class Numbers:
 
     def world(self) -> int:
         """Return a number that moves after each invalidation; load it before the words."""
-        return self.load(_WORLD)
+        return self.load(WORLD)
 
     def cell(self, name: bytes) -> int:
         """Return where the words of a name lie; give each kind of name a first byte of its own."""
@@ -188,11 +191,11 @@ class Numbers:
 
     def hard(self, cells: Cells) -> int:
         """Return the number of the latest hard invalidation of any of these names, or of all."""
-        return self._words.highest((_ALL_HARD, *cells))
+        return self._words.highest((ALL_HARD, *cells))
 
     def soft(self, cells: Cells) -> int:
         """Return the number of the latest soft invalidation of any of these names, or of all."""
-        return self._words.highest((_ALL_SOFT, *[cell + 1 for cell in cells]))
+        return self._words.highest((ALL_SOFT, *[cell + 1 for cell in cells]))
 
     def swept(self) -> int:
         """Return the largest number of a ban that has ended; load it after `bans`."""
@@ -200,7 +203,7 @@ class Numbers:
 
     def edition(self) -> int:
         """Return a number that moves with each change of the bans; load it before `bans`."""
-        return self.load(_EDITION)
+        return self.load(EDITION)
 
     def bans(self) -> tuple[PendingBan, ...]:
         """Return the bans that are pending, oldest first."""
@@ -215,7 +218,7 @@ class Numbers:
 
     def invalidate_all(self, soft: bool) -> int:
         """Cover everything that was fetched so far; return the number."""
-        return self._raise((_ALL_HARD,), int(soft))
+        return self._raise((ALL_HARD,), int(soft))
 
     def ban(self, text: str) -> int:
         """Cover what `text` matches of all that was fetched so far; return the number.
@@ -232,8 +235,8 @@ class Numbers:
         self._words.store(slot + _AT_NS, time.time_ns())
         number = self._words.next(_SEQUENCE)
         self._words.store(slot + _NUMBER, number)
-        self._words.next(_EDITION)
-        self._words.next(_WORLD)
+        self._words.next(EDITION)
+        self._words.next(WORLD)
         return number
 
     def end_ban(self, number: int) -> None:
@@ -241,13 +244,13 @@ class Numbers:
         self._words.raise_to(_SWEPT, number)
         for slot in range(_BANS_AT, _CELLS_AT, _BAN_WORDS):
             if self._words.swap_if(slot + _NUMBER, number, 0):
-                self._words.next(_EDITION)
+                self._words.next(EDITION)
 
     def _raise(self, places: Iterable[int], shift: int) -> int:
         number = self._words.next(_SEQUENCE)
         for place in places:
             self._words.raise_to(place + shift, number)
-        self._words.next(_WORLD)
+        self._words.next(WORLD)
         return number
 
     def _claimed_slot(self) -> int:

@@ -1,0 +1,56 @@
+"""What of `_hot.pyx` Python uses."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from accel.config import Limits
+from accel.proxy.covering import CoveredResponse
+from accel.store._shared import Glance
+
+NEW_HOST: bytes
+
+class Asker(Protocol):
+    """The connection that a request came by."""
+
+    exchanges: int
+    since: float
+    fd: int
+    client_ip: str
+    transport: asyncio.Transport
+    def write(self, data: bytes) -> None: ...
+    def writelines(self, buffers: list[bytes | memoryview]) -> None: ...
+    def after_replay(self, is_last: bool) -> None: ...
+
+class FieldTable:
+    keys_client: bool
+    def __init__(
+        self, general: frozenset[bytes], keyed: tuple[bytes, ...], cookies: tuple[bytes, ...], keys_client: bool
+    ) -> None: ...
+
+class Replayer:
+    is_on: bool
+    unknown: bytes | None
+    def __init__(
+        self,
+        words: memoryview,
+        counters: memoryview,
+        wall: Callable[[], float] | None,
+        mono: Callable[[], float] | None,
+        entries: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def forget(self) -> None: ...
+    def bound(self, limits: Limits) -> None: ...
+    def govern(self, authority: bytes, table: FieldTable | None) -> None: ...
+    def keep(
+        self,
+        signature: bytes,
+        glance: Glance,
+        listed: Glance | None,
+        head: bytes,
+        entry: CoveredResponse,
+        is_not_modified: bool,
+        note: Callable[[int], None],
+    ) -> None: ...
+    def answer(self, connection: Asker, data: bytes) -> bytes | None: ...

@@ -1,0 +1,286 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, embedsignature=False
+"""The compiled side of the hot path: what `proxy.hot` has learned is given again. The argument stands there; read it first.
+
+Cut in parts, each knowing only those before it: scan (a head, fully understood or not at all), fields (what matters of
+it: the signature), replay (a decided answer and what must still hold), and here what one worker does with them.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.math cimport floor
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memchr, memcmp, memcpy
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+
+from accel.store._shared cimport Glance
+
+from accel.stats.counters import index
+from accel.store import numbers
+
+include "_scan.pxi"
+include "_fields.pxi"
+include "_replay.pxi"
+
+cdef extern from "sys/socket.h":
+    enum: MSG_DONTWAIT, MSG_NOSIGNAL
+    ssize_t send(int fd, const void *data, size_t length, int flags) nogil
+
+cdef enum:
+    OUT_BYTES = 64 * 1024
+    COPIED_BYTES = 16 * 1024  # longer bodies go out from where they lie
+
+cdef int WORLD = numbers.WORLD, EDITION = numbers.EDITION, ALL_HARD = numbers.ALL_HARD, ALL_SOFT = numbers.ALL_SOFT
+cdef int REQUESTS = index("requests"), HITS = index("hits"), NOT_MODIFIED = index("not_modified")
+cdef int BYTES_IN = index("client_bytes_in"), BYTES_OUT = index("client_bytes_out")
+
+NEW_HOST = b"?"
+"""Stands for the signature of a request whose host is not known yet."""
+
+
+cdef void *address(memory) except NULL:
+    """Return where a memoryview's bytes lie, for as long as it is held."""
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(memory, &buffer, PyBUF_SIMPLE)
+    PyBuffer_Release(&buffer)
+    return buffer.buf
+
+
+cdef class Replayer:
+    """What one worker has decided and may give again; `proxy.hot.Hot` fills it."""
+
+    cdef public bint is_on  # off: every request takes the general path
+    cdef readonly bytes unknown  # the signature of the first request that it left; None: it was not understood
+    cdef object wall, mono  # clocks, s; None: the machine's
+    cdef dict tables, young, old
+    cdef object memory  # keeps what the next two point to
+    cdef const uint64_t *words
+    cdef uint64_t *counters
+    cdef Bounds bounds
+    cdef uint64_t request_limit
+    cdef int entries
+    cdef bint is_last  # the request under way closes its connection
+    cdef bint is_blocked  # the socket did not take all
+    cdef object last_host
+    cdef FieldTable last_table
+    cdef size_t filled
+    cdef Head head
+    cdef Signature signature
+    cdef char[OUT_BYTES] out
+
+    def __init__(self, words, counters, wall, mono, int entries):
+        """`words`: the table of `store.numbers`; `counters`: this worker's row; half of `entries` were used lately."""
+        self.memory = words, counters
+        self.words, self.counters = <const uint64_t *>address(words), <uint64_t *>address(counters)
+        self.wall, self.mono, self.entries, self.is_on = wall, mono, entries // 2, True
+        self.forget()
+
+    def forget(self):
+        """Forget everything: what decides has changed."""
+        self.tables, self.young, self.old = {}, {}, {}
+        self.last_host = self.last_table = None
+
+    def bound(self, limits):
+        """Understand no head that the general path would refuse; `limits` is `config.Limits`."""
+        self.bounds.head_bytes, self.bounds.target_bytes = limits.head_bytes, limits.target_bytes
+        self.bounds.field_bytes, self.bounds.fields = limits.field_bytes, min(limits.fields, MOST_LINES)
+        self.request_limit = limits.requests_per_connection or 0
+
+    def govern(self, bytes authority not None, FieldTable table):
+        """Sign requests whose Host is exactly `authority` by `table`; None: they are the general path's."""
+        self.tables[authority] = table
+        self.last_host = None
+
+    def keep(self, bytes signature not None, Glance glance not None, Glance listed, bytes head not None, entry,
+             bint is_not_modified, note):
+        """Give this answer, made of `entry` (`covering.CoveredResponse`), to requests with `signature` from now on.
+
+        Raises ValueError for more than there is room for. The rest is as in `Replay`.
+        """
+        cdef Replay made = Replay.__new__(Replay)
+        if len(entry.cells) > MOST_CELLS or len(head) > OUT_BYTES // 2:
+            raise ValueError("too many tags, or too long a head")
+        made.glance, made.listed, made.head, made.note = glance, listed, head, note
+        made.initial_age_s, made.response_at = entry.stored.initial_age_s, entry.stored.response_at
+        made.lifetime_s = entry.stored.terms.lifetime_s
+        made.number, made.world, made.edition = entry.number, entry.seen, entry.edition
+        made.cell_count = len(entry.cells)
+        for at, cell in enumerate(entry.cells):
+            made.cells[<int>at] = cell
+        made.is_not_modified = is_not_modified
+        made.has_body = signature[:1] == b"G" and not is_not_modified
+        made.noted_at = self.now()
+        self.put(signature, made)
+
+    def __len__(self):
+        return len(self.young) + len(self.old)
+
+    cdef put(self, bytes signature, Replay made):
+        """Keep what was used lately: when the young ones are many they are the old ones, which go unless used."""
+        if len(self.young) >= self.entries:
+            self.old, self.young = self.young, {}
+        self.young[signature] = made
+
+    cdef Replay known(self, bytes signature):
+        cdef Replay found = self.young.get(signature)
+        if found is None:
+            found = self.old.pop(signature, None)
+            if found is not None:
+                self.put(signature, found)
+        return found
+
+    # A read's worth of requests.
+
+    def answer(self, connection, bytes data not None):
+        """Answer the requests that `data` begins with, as long as each is a replay; return the rest.
+
+        None: there is no rest. A connection that cannot simply go on is told (`after_replay`).
+        """
+        cdef const char *start = PyBytes_AS_STRING(data)
+        cdef size_t length = PyBytes_GET_SIZE(data), taken = 0
+        cdef double now
+        cdef bint goes_on = True
+        self.unknown, self.is_last, self.is_blocked, self.filled = None, False, False, 0
+        if not self.is_on or connection.transport.get_write_buffer_size():
+            return data
+        now = self.now()
+        while goes_on and taken < length and scan(start + taken, length - taken, &self.bounds, &self.head):
+            goes_on = self.replayed(connection, now)
+            if self.unknown is None:
+                taken += self.head.size
+                goes_on = goes_on and not self.is_last
+        if not taken:
+            return data
+        self.counters[BYTES_IN] += taken
+        self.flush(connection)
+        connection.since = self.monotonic()
+        if self.is_last or self.is_blocked:
+            connection.after_replay(self.is_last)
+        return None if taken == length or self.is_last else data[taken:]
+
+    cdef bint replayed(self, connection, double now) except -1:
+        """Answer the request in `head`; False: it was not, with `unknown` set, or nothing may follow it at once."""
+        cdef bint closes = False
+        cdef FieldTable table = self.table()
+        cdef Replay replay
+        cdef bytes signature
+        cdef object record = None
+        cdef double age_s
+        if table is None:
+            self.unknown = NEW_HOST
+            return False
+        if not table.sign(&self.head, &self.signature, &closes):
+            self.unknown = b""
+            return False
+        if table.keys_client:
+            self.sign_client(connection.client_ip)
+        if self.signature.size > SIGNATURE_BYTES:
+            self.unknown = b""
+            return False
+        signature = PyBytes_FromStringAndSize(self.signature.bytes, self.signature.size)
+        replay = self.known(signature)
+        if replay is None:
+            self.unknown = signature
+            return False
+        age_s = replay.initial_age_s + max(0.0, now - replay.response_at)
+        if not replay.stands(self.words, age_s):
+            self.young.pop(signature, None)
+            self.unknown = signature
+            return False
+        if replay.has_body and not (replay.glance.is_whole and replay.glance.length <= COPIED_BYTES):
+            record = replay.glance.keep()
+            if record is None:
+                self.unknown = signature
+                return False
+        if self.request_limit:
+            connection.exchanges += 1
+            closes = closes or connection.exchanges >= self.request_limit
+        self.is_last = closes
+        self.count(replay, now)
+        if record is not None:
+            self.gather_head(connection, replay, age_s, closes, 0)
+            return self.send_long(connection, record)
+        return self.gather(connection, replay, age_s, closes)
+
+    cdef inline FieldTable table(self):
+        """Return the table of the head's host; most requests name the same one as the last."""
+        cdef Text *host = &self.head.host
+        if (self.last_host is not None and <size_t>PyBytes_GET_SIZE(self.last_host) == host.length
+                and memcmp(PyBytes_AS_STRING(self.last_host), host.at, host.length) == 0):
+            return self.last_table
+        name = PyBytes_FromStringAndSize(host.at, host.length)
+        self.last_table = self.tables.get(name)
+        self.last_host = name if self.last_table is not None else None
+        return self.last_table
+
+    cdef sign_client(self, str client_ip):
+        cdef bytes encoded = client_ip.encode()
+        cdef Text text
+        text.at, text.length = PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
+        put_text(&self.signature, &text)
+
+    cdef inline void count(self, Replay replay, double now):
+        self.counters[REQUESTS] += 1
+        self.counters[HITS] += 1
+        self.counters[NOT_MODIFIED] += replay.is_not_modified
+        replay.unnoted += 1
+        if now - replay.noted_at >= 1.0:
+            replay.note(replay.unnoted)
+            replay.unnoted, replay.noted_at = 0, now
+
+    cdef char *gather_head(self, connection, Replay replay, double age_s, bint closes, size_t more):
+        """Write an answer's head behind what is gathered, with room for `more` bytes; return where it ends."""
+        cdef size_t head_bytes = PyBytes_GET_SIZE(replay.head)
+        cdef char *at
+        if self.filled + head_bytes + TAIL_BYTES + more > OUT_BYTES:
+            self.flush(connection)
+        at = put_literal(self.out + self.filled, PyBytes_AS_STRING(replay.head), head_bytes)
+        at += replay.tail(at, age_s, closes)
+        self.filled = at - self.out
+        return at
+
+    cdef bint gather(self, connection, Replay replay, double age_s, bint closes) except -1:
+        """Write an answer behind what is gathered, and let its pin go."""
+        cdef size_t length = replay.glance.length if replay.has_body else 0
+        cdef char *at = self.gather_head(connection, replay, age_s, closes, length)
+        memcpy(at, replay.glance.body, length)
+        self.filled += length
+        replay.glance.leave()
+        return True
+
+    cdef bint send_long(self, connection, record) except -1:
+        """Send what is gathered and a body from where it lies; its pin goes with the last buffer. Nothing may follow."""
+        gathered = PyBytes_FromStringAndSize(self.out, self.filled)
+        self.filled = 0
+        self.is_blocked = True
+        connection.writelines([gathered, *record.chunks()])
+        return False
+
+    cdef flush(self, connection):
+        """Send what was gathered: straight to the socket, and what it does not take by the transport."""
+        cdef ssize_t sent = 0
+        cdef int fd
+        if not self.filled:
+            return
+        fd = connection.fd
+        if fd >= 0 and not connection.transport.get_write_buffer_size():
+            sent = max(0, send(fd, self.out, self.filled, MSG_DONTWAIT | MSG_NOSIGNAL))
+            self.counters[BYTES_OUT] += sent
+        if <size_t>sent < self.filled:
+            self.is_blocked = True
+            connection.write(PyBytes_FromStringAndSize(self.out + sent, self.filled - sent))
+        self.filled = 0
+
+    # Clocks.
+
+    cdef inline double now(self):
+        return self.wall() if self.wall is not None else seconds(CLOCK_REALTIME)
+
+    cdef inline double monotonic(self):
+        return self.mono() if self.mono is not None else seconds(CLOCK_MONOTONIC)
+
+
+cdef inline double seconds(int clock) noexcept nogil:
+    cdef timespec now
+    clock_gettime(clock, &now)
+    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9

@@ -1,0 +1,180 @@
+"""The hot path: a decision made once is replayed for every request that is equal in all that it depends on.
+
+Owns what may be learned from the general path, and when it is forgotten; what is done with it is compiled (`_hot.pyx`).
+Knows no socket. Invariant: whatever is replayed is, byte for byte, what the general path would have answered at that
+moment; a request about which there is any doubt is left to it, untouched.
+
+A decision depends on what the policy reads (`Checked.reads`: the rules are pure), on the fields that stored responses
+vary on, on the few that HTTP itself gives meaning, and on what is stored. So:
+
+ signature   method, target, Host as it was sent, and the values of the fields that matter (`FieldTable`, one a policy):
+             what the rules read of the request, what a stored response's Vary named, If-None-Match, If-Modified-Since.
+             Requests with anything of GENERAL are never replayed. All other fields are ignored.
+ entry       (`Replay`) where the response was found, its number there, its terms, the cells of its key and tags, the
+             head as the rules edited it. It is given only while all of that is so:
+               it is fresh                                  (RFC 9111 §4.2; stale answers are the general path's)
+               its slot says what it said, its record is the one: replaced, evicted, moved, purged are all another value
+               so does the slot of the list that names it among variants
+               no invalidation came that covers it: its world is the world, or its words were looked at again
+ learned     by the general path after a fresh hit, for the signature that the hot path had just made of that request
+ forgotten   when rules, configuration or the set of fields that matter change; when not used for long
+
+Attack. Who writes what it reads? The store's words and the invalidation table, by the same protocols as everybody
+(`store.layout`, `store.numbers`): the world is loaded before the words, the segment pinned before the slot is believed.
+What if the request behind a signature is another than the one that is learned? The connection hands a signature to the
+first exchange that begins in the same call, and no other takes one. Two names that hash to one place are compared in
+full. What does a kill leave? A pin, which the arbiter takes back as any other. A client that reads nothing? Only what
+its socket takes at once is sent here; the rest is the transport's, and from then on the general path waits.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import suppress
+from functools import partial
+from math import isfinite
+from typing import TYPE_CHECKING, cast
+
+from accel.caching.key import EXTRA
+from accel.policy.compile import CompiledPolicy
+from accel.policy.vocabulary import Phase
+from accel.proxy import deliver
+from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
+
+if TYPE_CHECKING:
+    from accel.proxy.cache import Entry, Found, Listed
+    from accel.proxy.exchange import Exchange
+    from accel.proxy.service import Service
+    from accel.store._shared import SharedRecord
+    from accel.store.shared import SharedStore
+
+ENTRIES = 16 * 1024
+"""Answers that a worker remembers, at some 600 bytes each."""
+MOST_FIELDS = 24
+"""Fields that may matter under one policy; a response that varies on more of them is not replayed."""
+
+GENERAL = frozenset(
+    b"accel-explain authorization cache-control content-length expect if-match if-range if-unmodified-since pragma"
+    b" range te trailer transfer-encoding upgrade".split()
+)
+"""Requests with one of these are never replayed: each can change what the answer is in ways of its own."""
+KEYED = (b"if-none-match", b"if-modified-since")
+"""What browsers ask again with: a 304 for one value of them is a 304 for the next request with it."""
+
+_ELSEWHERE = frozenset({"method", "host", "path", "url", "query", "parameter"}) | frozenset(
+    {"status", "type", "size", "response", "cache.status"}
+)
+"""Inputs that are in every signature, or the same for all answers of one kind from one response."""
+
+
+class Hot:
+    """One worker's memory of decisions."""
+
+    def __init__(self, replayer: Replayer, store: SharedStore) -> None:
+        self.replayer, self._store = replayer, store
+        self._matters: dict[CompiledPolicy, _Matters | None] = {}
+        self._is_stopped = False
+
+    def __len__(self) -> int:
+        return len(self.replayer)
+
+    def use(self, service: Service) -> None:
+        """Forget what was decided under another configuration, and learn under this one."""
+        self.replayer.forget()
+        self.replayer.bound(service.limits)
+        self.replayer.is_on = service.log is None and not self._is_stopped
+        self._matters = {}
+
+    def stop(self) -> None:
+        """Leave everything to the general path: connections are to close with their next answer."""
+        self._is_stopped, self.replayer.is_on = True, False
+
+    def learn(self, signature: bytes, exchange: Exchange, found: Found) -> None:
+        """Remember a fresh hit that was just given to the request with this signature."""
+        policy = exchange.asking.policy
+        if policy not in self._matters:
+            self._matters[policy] = _matters(policy)
+        matters = self._matters[policy]
+        if signature == NEW_HOST:
+            self.replayer.govern(exchange.request.authority, None if matters is None else matters.table())
+        elif matters is not None and not exchange.asking.decision.limits:
+            self._learn(signature, exchange, found, matters)
+
+    def _learn(self, signature: bytes, exchange: Exchange, found: Found, matters: _Matters) -> None:
+        assert found.entry is not None and found.record is not None
+        entry, asked = found.entry, exchange.asking.asked
+        if not isfinite(entry.stored.terms.lifetime_s):
+            return
+        listed = listing = None
+        if found.key != found.primary:
+            listed = exchange.service.cache.listed(asked, found)
+            if listed is None or not self._covers(matters, listed.names):
+                return
+            listing = self._store.glance(cast("SharedRecord", listed.record))
+        glance = self._store.glance(cast("SharedRecord", found.record))
+        if glance is None or (listed is not None and listing is None):
+            return  # replaced a moment ago
+        head, is_not_modified = deliver.repeated_head(exchange, entry, found.record)
+        note = partial(_note, weakref.ref(entry), listed)
+        with suppress(ValueError):  # more tags than a replay has room for
+            self.replayer.keep(signature, glance, listing, head, entry, is_not_modified, note)
+
+    def _covers(self, matters: _Matters, names: tuple[bytes, ...]) -> bool:
+        """Whether all that a response varies on is in the signature; if not, it will be from now on."""
+        missing = set(names) - matters.keyed - GENERAL - {EXTRA}
+        if missing and matters.add(missing):
+            self.replayer.forget()
+        return not missing
+
+
+class _Matters:
+    """What the decisions under one policy depend on, beside method, host and target."""
+
+    def __init__(self, keyed: set[bytes], cookies: tuple[bytes, ...], keys_client: bool) -> None:
+        self.keyed, self._cookies, self._keys_client = keyed, cookies, keys_client
+
+    def add(self, names: set[bytes]) -> bool:
+        """Let some fields matter from now on; False if there is no room for them, or they cannot be keyed."""
+        if len(self.keyed) + len(names) > MOST_FIELDS or b"connection" in names:
+            return False
+        self.keyed |= names
+        return True
+
+    def table(self) -> FieldTable | None:
+        """Return the fields' classes; None if more matters than a table has room for."""
+        cookies = () if b"cookie" in self.keyed else self._cookies
+        try:
+            return FieldTable(GENERAL, tuple(sorted(self.keyed)), cookies, self._keys_client)
+        except ValueError:
+            return None
+
+
+def _matters(policy: CompiledPolicy) -> _Matters | None:
+    """Return what a policy's decisions depend on; None if they differ from one hit to the next."""
+    checked = policy.checked
+    reads = checked.reads.get(Phase.REQUEST, frozenset()) | checked.reads.get(Phase.DELIVER, frozenset())
+    keyed, cookies, keys_client = set(KEYED), [], False
+    if checked.is_sealed:
+        keyed |= {b"accept-encoding", b"cookie"}  # what is left of them joins the key
+    for read in reads:
+        name, _, argument = read.partition(".")
+        if name == "header":
+            keyed.add(argument.encode())
+        elif name == "cookie" and argument:
+            cookies.append(argument.encode())
+        elif name == "cookie":
+            keyed.add(b"cookie")
+        elif name == "client":
+            keys_client = True
+        elif name not in _ELSEWHERE and read not in _ELSEWHERE:
+            return None
+    return _Matters(keyed - GENERAL, tuple(sorted(cookies)), keys_client)
+
+
+def _note(entry: weakref.ref[Entry], listed: Listed | None, count: int) -> None:
+    """Keep the general path's books: how often a response was used, and which variants lately."""
+    found = entry()
+    if found is not None:
+        found.hits += count
+    if listed is not None:
+        listed.variants.used(listed.values)

@@ -1,0 +1,50 @@
+# What a caller remembers of a record without holding it: where it was found, to be found there again in a few loads.
+
+@cython.final
+cdef class Glance:
+    """A record that was in a slot: `take` says whether it still is, and pins it then.
+
+    Its pointers are followed only behind a pin of the slot's value, as everybody's are: what a slot once said leads
+    into the arena whatever lies there now, and the record's number, which is never given twice, tells it from another
+    that was written to the same place.
+    """
+
+    def __init__(self):
+        raise TypeError("made by the store that has the record")
+
+    cdef bint take(self) noexcept:
+        """Pin the record and note its use, if it is still what its slot says."""
+        cdef Core store = <Core>self.store
+        cdef accel_record *record = <accel_record *>self.record
+        store.pin(self.value)
+        FENCE()
+        if LOAD(self.slot) != self.value or record.number != self.number:
+            store.unpin(self.value)
+            return False
+        if PEEK(&record.used) != store.used_most:
+            POKE(&record.used, used_of(store.map.epoch, min(count_in(PEEK(&record.used)) + 1, USED_MOST)))
+        return True
+
+    cdef void leave(self) noexcept:
+        """Let go of what `take` pinned."""
+        (<Core>self.store).unpin(self.value)
+
+    cdef object keep(self):
+        """Return the record that `take` pinned, its pin with it; None: a piece of it is gone, the pin with it."""
+        return (<Core>self.store).held(<accel_record *>self.record, self.value)
+
+
+cdef object glance_at(Core store, SharedRecord record):
+    """Return what to remember of a record that is held; None if it is not what its key's slot says any more."""
+    cdef Place place
+    cdef Glance made
+    cdef accel_record *there = record.record
+    if not store.find(there.hash, <char *>there + HEAD, there.key_length, &place):
+        return None
+    made = Glance.__new__(Glance)
+    made.store, made.slot, made.value, made.record, made.number = store, place.slot, place.value, there, there.number
+    made.is_whole = there.shape == SHAPE_WHOLE
+    made.length = there.body_length
+    made.body = <char *>there + HEAD + there.key_length + there.meta_length
+    store.unpin(place.value)
+    return made if place.record == there else None
