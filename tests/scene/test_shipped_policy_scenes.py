@@ -1,4 +1,7 @@
-"""The policies that come with the project, as they are, before real applications: Django, Flask, Tornado, nginx."""
+"""The policies that come with the project, as they are, before real applications: Django, Flask, Tornado, nginx.
+
+WordPress has a file of its own.
+"""
 
 from __future__ import annotations
 

@@ -108,6 +108,9 @@ test "the known and the private are passed" {
   get "/blog/wp-login.php" -> pass "back office, cart or account"
   get "/cart/" -> pass "back office, cart or account"
   get "/hello/?preview=true" -> pass "preview or action"
+  get "/hello/?unapproved=2&moderation-hash=3f" -> pass "preview or action"
+  get "/cart-page/?remove_item=7&_wpnonce=3f" -> pass "preview or action"
+  get "/?wc-api=paid" -> pass "preview or action"
 }
 test "pages outlive the origin by three days" {
   origin GET "/" -> 200 type "text/html"
