@@ -122,6 +122,7 @@ main.add_command(ctl_policy.test)
 main.add_command(ctl_policy.fmt)
 main.add_command(ctl_replay.replay)
 main.add_command(ctl_rules.policies)
+main.add_command(ctl_rules.overrides)
 main.add_command(ctl_rules.explain)
 
 

@@ -1,6 +1,6 @@
-"""`accelctl policies` and `accelctl explain`: the rules of a running accel, and what they make of a request.
+"""`accelctl policies`, `overrides` and `explain`: the rules of a running accel, and what they make of requests.
 
-Owns the two commands and what they print; every answer is the arbiter's (`server.admin_routes`).
+Owns these commands and what they print; every answer is the arbiter's (`server.admin_routes`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,23 @@ def policies(daemon: Daemon, reads: bool, as_json: bool) -> None:
 
 
 @click.command()
+@_as_json
+@click.pass_obj
+def overrides(daemon: Daemon, as_json: bool) -> None:
+    """Show how often each override let something past the safety floor, most used first, and why it may."""
+    facts = daemon.ask("/overrides")
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    for override in sorted(facts["overrides"], key=lambda one: -(one["uses"] or 0)):
+        click.echo(_override(override))
+    if facts["others"]:
+        click.echo(f"{facts['others']:>10,}  all others together: there are more than are counted one by one")
+    if not facts["overrides"]:
+        click.echo("no rule overrides the safety floor")
+
+
+@click.command()
 @click.argument("url")
 @click.option("-H", "--header", "fields", multiple=True, metavar="'NAME: VALUE'", help="A field of the request.")
 @click.option("--from", "client_ip", metavar="IP", default="192.0.2.1", show_default=True, help="Who asks.")
@@ -78,12 +95,26 @@ def _policies(facts: dict[str, Any], reads: bool, now: float) -> Iterator[str]:
         if file["pools"]:
             yield f"  pools {', '.join(file['pools'])}"
         for override in file["overrides"]:
-            yield f"  overrides {override['what']}: {override['reason']} ({override['rule']})"
+            said = f"overrides {override['what']}: {override['reason']} ({', '.join(override['rules'])})"
+            yield f"  {said}, {_uses(override['uses'])}"
         if reads:
             for phase, inputs in file["reads"].items():
                 yield f"  {phase:<9}{', '.join(inputs) or '-'}"
     for earlier in facts["earlier"]:
         yield f"kept: version {earlier['version']}, in force {_since(earlier['since'], now)} ago"
+
+
+def _override(override: dict[str, Any]) -> str:
+    lines = ",".join(map(str, override["lines"]))
+    place = f"{override['file']}:{lines}" if override["is_in_force"] else f"{override['file']}, no longer in force"
+    uses = "others" if override["uses"] is None else f"{override['uses']:,}"
+    return f"{uses:>10}  {override['what']}: {override['reason']} ({place})"
+
+
+def _uses(uses: int | None) -> str:
+    if uses is None:
+        return "counted with others"
+    return "used once" if uses == 1 else f"used {uses:,} times"
 
 
 def _since(at: float, now: float) -> str:

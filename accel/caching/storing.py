@@ -89,6 +89,15 @@ def decide(
     )
 
 
+def needed(
+    request: Request, response: Response, terms: Terms, options: CachingOptions, lifted: frozenset[str]
+) -> frozenset[str]:
+    """Return which of `lifted` a response that is stored could not have been stored without."""
+    return frozenset(
+        what for what in lifted if decide(request, response, terms, options, lifted - {what}) is not Storing.STORE
+    )
+
+
 def _refused_by_kind(request: Request, response: Response) -> Storing | None:
     if request.method != b"GET" or request.body_length != 0:
         return Storing.METHOD

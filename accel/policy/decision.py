@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from accel.caching.freshness import Terms
 from accel.http.cache_status import Forward
@@ -107,6 +108,14 @@ class RequestDecision:
     """Every rule that matched, in order; filled in by `explain` alone."""
 
 
+class OverrideName(NamedTuple):
+    """By what uses of an override are counted: it stays when its rule moves to another line."""
+
+    file: str
+    what: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Override:
     """One thing of the safety floor that a rule lifts (`vocabulary.OVERRIDES`), and why."""
@@ -114,6 +123,11 @@ class Override:
     what: str
     reason: str
     rule: Rule
+
+    @property
+    def name(self) -> OverrideName:
+        """By what its uses are counted."""
+        return OverrideName(self.rule.file, self.what, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,7 @@ class Statements:
             case nodes.Tags():
                 return self._tags(statement)
             case nodes.Override():
-                override = Override(statement.what.name, plain(statement.reason), rule_of(statement))
-                return [f"d.overrides += ({self._constant(override)},)"]
+                return [f"d.overrides += ({self._constant(override_of(statement))},)"]
             case _:
                 raise TypeError(f"{statement} is no statement")
 
@@ -203,6 +202,11 @@ class Statements:
 def rule_of(statement: nodes.Statement) -> Rule:
     """Return where a statement stands, as decisions name it."""
     return Rule(statement.place.file, statement.place.line)
+
+
+def override_of(statement: nodes.Override) -> Override:
+    """Return what decisions say when this rule holds."""
+    return Override(statement.what.name, plain(statement.reason), rule_of(statement))
 
 
 def _typed(kind: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from accel.caching.freshness import terms
 from accel.caching.reuse import may_serve_on_error, may_validate
 from accel.caching.stored import Stored
-from accel.caching.storing import Storing, decide, stored_response
+from accel.caching.storing import Storing, decide, needed, stored_response
 from accel.caching.tags import tags_of, together
 from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.errors import OriginError
@@ -45,14 +45,12 @@ from accel.proxy.cache import Entry, Filling, Found
 from accel.proxy.origin_view import CONDITIONS, origin_request
 from accel.proxy.showing import Showing
 from accel.proxy.streaming import SharedBody
-from accel.stats.counters import index
 from accel.store.store import Record
 
 if TYPE_CHECKING:
     from accel.proxy.service import Claim, Service
 
 
-_OVERRIDDEN = index("overridden")
 _ERRORS = frozenset({500, 502, 503, 504})
 """What a stale response may stand in for (RFC 5861 §4)."""
 _OF_THE_REQUEST = frozenset(
@@ -248,6 +246,8 @@ class Fill:
         edits = _unmade(ruled.edits, entry.stored.fields, head.fields)
         fields = edited_fields(stored.fields, edits, FLOOR) if edits else stored.fields
         tags = together((*ruled.tags, *stored.tags))
+        if storing is Storing.STORE:
+            self._count_overrides(renewed, ruled)
         stored = replace(stored, terms=ruled.terms, fields=fields, tags=tags)
         self.entry, self.record = self._service.cache.freshen(self._found.primary, record, stored)
         self._settle(Ending.VALIDATED)
@@ -265,6 +265,7 @@ class Fill:
             stored = stored_response(head, ruled.terms, request_at, response_at, self.number, tags)
             filling = self._begin_storing(head, stored)
         if filling is not None:
+            self._count_overrides(head, ruled)
             self._learn(response.head.status, is_storable=True)
             self.entry, self.key = filling.entry, filling.key
             self.length = response.head.body_length if response.head.body_length >= 0 else None
@@ -286,10 +287,15 @@ class Fill:
         if ruled.pass_why is not None:
             self.is_passed = True
             return Storing.POLICY
-        storing = decide(self._request, head, ruled.terms, self._service.caching, ruled.lifted)
-        if storing is Storing.STORE and ruled.overrides:
-            self._service.counters[_OVERRIDDEN] += 1
-        return storing
+        return decide(self._request, head, ruled.terms, self._service.caching, ruled.lifted)
+
+    def _count_overrides(self, head: Response, ruled: ResponseDecision) -> None:
+        """Count each override that it takes to keep this: before anybody but who led gets a byte of it."""
+        if ruled.overrides:
+            required = needed(self._request, head, ruled.terms, self._service.caching, ruled.lifted)
+            for override in ruled.overrides:
+                if override.what in required:
+                    self._service.overrides.used(override)
 
     def _begin_storing(self, head: Response, stored: Stored) -> Filling | None:
         length = head.body_length if head.body_length >= 0 else None

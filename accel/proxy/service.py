@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from accel.caching.invalidation import Purge
 from accel.config import CachingOptions, Limits
 from accel.origin.fetch import Origin
+from accel.policy.decision import Override
 from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.flights import Flights
@@ -101,6 +102,14 @@ class Invalidator(Protocol):
         ...
 
 
+class OverrideUses(Protocol):
+    """Counts what passed the safety floor, by the rule that let it and its reason."""
+
+    def used(self, override: Override) -> None:
+        """A response is stored that could not have been without this."""
+        ...
+
+
 @dataclass(slots=True)
 class Service:
     """Everything that an exchange needs beside its connection."""
@@ -116,6 +125,7 @@ class Service:
     """None where each worker has a store of its own."""
     limiter: Limiter
     counters: CounterRow
+    overrides: OverrideUses
     limits: Limits
     caching: CachingOptions
     log: AccessLog | None

@@ -78,6 +78,13 @@ class Control(Protocol):
         """Return path, version, since, files, refused and earlier (`policy_facts`)."""
         ...
 
+    def overrides(self) -> Facts:
+        """Return total, others, and overrides: what, reason, file, lines, uses, is_in_force of each (`overrides`).
+
+        Uses are null of one that is counted with the others, for want of a slot of its own.
+        """
+        ...
+
     async def explain(self, request: Request, client_ip: str) -> Facts:
         """Return what would become of a request (`proxy.explain`), and the lines of the rules.
 
@@ -282,6 +289,10 @@ async def _policies(control: Control, body: Any) -> Answer:
     return 200, control.policies()
 
 
+async def _overrides(control: Control, body: Any) -> Answer:
+    return 200, control.overrides()
+
+
 async def _explain(control: Control, body: Any) -> Answer:
     url, method, client_ip = body.get("url"), body.get("method", "GET"), body.get("from", "")
     fields = body.get("fields", [])
@@ -342,6 +353,7 @@ ROUTES = (
     Route(b"POST", b"/undrain", 'give {"backend": ...} back', _undrain),
     Route(b"POST", b"/reload", 'read configuration and policies again; {"rollback": true} undoes the last', _reload),
     Route(b"GET", b"/policies", "the policies in force, and the versions before", _policies),
+    Route(b"GET", b"/overrides", "what passed the safety floor, by rule and reason", _overrides),
     Route(b"POST", b"/explain", 'what would become of a request: {"url": ..., "fields": [...], "from": ...}', _explain),
     Route(b"POST", b"/upgrade", "start the program anew on the same sockets and store", _upgrade),
     Route(b"POST", b"/retire-old", "end the program that this one replaced", _retire_old),

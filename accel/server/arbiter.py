@@ -239,7 +239,7 @@ class Arbiter:
             row=row,
             config=self._workers_config(),
             sites=self.in_force.sites,
-            parcel=self.in_force.versions.current.parcel,
+            parcel=self.in_force.parcel,
             backend_rows=self.health.rows,
             sockets=self.sockets.of(row),
             board=self.board,
@@ -343,8 +343,7 @@ class Arbiter:
     def _configure_workers(self) -> None:
         """Tell every worker the configuration in force; the number of workers sets each one's part of the memory."""
         self.generation += 1
-        parcel = self.in_force.versions.current.parcel
-        message = Configure(self.generation, self._workers_config(), self.health.rows, parcel)
+        message = Configure(self.generation, self._workers_config(), self.health.rows, self.in_force.parcel)
         self._unconfirmed = {channel for channel in self._channels() if channel.send(message)}
         self._confirmed(None)
 

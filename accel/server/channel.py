@@ -19,6 +19,7 @@ from accel.config import Config
 from accel.http.message import Request
 from accel.proxy.sweeping import Job
 from accel.server.journal import note
+from accel.server.policy_parcel import Parcel
 
 _LARGEST = 1 << 20
 
@@ -91,8 +92,7 @@ class Configure:
     generation: int
     config: Config
     rows: Mapping[str, tuple[int, ...]]
-    policies: bytes
-    """See `policy_parcel`."""
+    policies: Parcel
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class ArbiterControl:
         sums = self._arbiter.board.counter_sums()
         if self._arbiter.arena is not None:
             sums["evicted"] += int(self._arbiter.arena.stat()["evicted"])  # counted in the store's own rows
+        sums["overridden"] = sum(self._arbiter.board.override_sums())  # counted by reason only
         return sums | self._arbiter.invalidations.counters()
 
     def workers(self) -> list[Facts]:
@@ -132,7 +133,13 @@ class ArbiterControl:
 
     def policies(self) -> Facts:
         """See `Control`."""
-        return facts_of(self._arbiter.in_force.versions, self._arbiter.config.policy_path)
+        in_force, sums = self._arbiter.in_force, self._arbiter.board.override_sums()
+        return facts_of(in_force.versions, in_force.config.policy_path, in_force.overrides.uses(sums))
+
+    def overrides(self) -> Facts:
+        """See `Control`."""
+        in_force = self._arbiter.in_force
+        return in_force.overrides.facts(in_force.versions.current.policies, self._arbiter.board.override_sums())
 
     async def explain(self, request: Request, client_ip: str) -> Facts:
         """See `Control`."""

@@ -14,6 +14,8 @@ from accel.config import Config
 from accel.errors import AccelError, PolicyRefused
 from accel.policy.sites import Sites
 from accel.server.journal import note
+from accel.server.overrides import OverrideSlots
+from accel.server.policy_parcel import Parcel
 from accel.server.policy_versions import Refusal, Version, Versions
 from accel.server.pool_health import PoolHealth
 from accel.server.pools import Pool, pools_of
@@ -37,6 +39,7 @@ class InForce:
     def __init__(self, config: Config, reread: Callable[[], Config], health: PoolHealth) -> None:
         self.config = config
         self.versions = Versions()
+        self.overrides = OverrideSlots()
         self._reread = reread
         self._health = health
         self.sites: Sites
@@ -55,6 +58,12 @@ class InForce:
     def pools(self) -> tuple[Pool, ...]:
         """Every pool, the command line's first."""
         return pools_of(self.config, self.versions.current.policies)
+
+    @property
+    def parcel(self) -> Parcel:
+        """The policies as workers are sent them."""
+        current = self.versions.current
+        return Parcel(current.parcel, self.overrides.of(current.policies))
 
     def reload(self) -> Change:
         """Read everything again and use it, or nothing of it."""
@@ -86,6 +95,7 @@ class InForce:
         self.sites = version.sites(config)
         self.config = config
         self.versions.adopt(version)
+        self.overrides.take(version.policies)
 
 
 def _refused(error: AccelError) -> Change:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from accel.policy import nodes
 from accel.policy.checked import Checked
-from accel.policy.vocabulary import Phase
+from accel.policy.decision import OverrideName
+from accel.policy.overrides import by_name, opened
 from accel.server.policy_versions import Live, Version, Versions
 
 Facts = dict[str, object]
 
 
-def facts_of(versions: Versions, path: str | None) -> Facts:
-    """Return everything that `accelctl policies` shows; places are `FILE:LINE`."""
+def facts_of(versions: Versions, path: str | None, uses: Mapping[OverrideName, int]) -> Facts:
+    """Return everything that `accelctl policies` shows; places are `FILE:LINE`, `uses` those of overrides."""
     current = versions.current
     refused = {one.file: one.text for one in current.refused}
     return {
         "path": path,
         "version": current.number,
         "since": current.since_at,
-        "files": [_file(live, refused) for live in current.files],
+        "files": [_file(live, refused, uses) for live in current.files],
         "refused": refused,
         "earlier": [_earlier(version) for version in reversed(versions.earlier)],
     }
@@ -40,17 +40,17 @@ def lines_of(version: Version, explanation: Mapping[str, Any]) -> dict[str, str]
     return texts
 
 
-def _file(live: Live, refused: dict[str, str]) -> Facts:
+def _file(live: Live, refused: dict[str, str], uses: Mapping[OverrideName, int]) -> Facts:
     checked = live.checked
     return {
         "file": checked.file,
         "since": live.since_at,
         "is_last_good": checked.file in refused,
         "hosts": list(checked.hosts),
-        "rules": sum(1 for statements in checked.phases.values() for _ in _rules(statements)),
+        "rules": sum(1 for statements in checked.phases.values() for _ in opened(statements)),
         "tests": len(checked.tests),
         "pools": list(checked.pools),
-        "overrides": list(_overrides(checked)),
+        "overrides": list(_overrides(checked, uses)),
         "reads": {phase.value: sorted(inputs) for phase, inputs in checked.reads.items()},
     }
 
@@ -60,18 +60,7 @@ def _earlier(version: Version) -> Facts:
     return {"version": version.number, "since": version.since_at, "files": files}
 
 
-def _rules(statements: Sequence[nodes.Statement]) -> Iterator[nodes.Statement]:
-    """Yield everything that rules do, conditions opened."""
-    for statement in statements:
-        if isinstance(statement, nodes.When):
-            yield from _rules(statement.body)
-            yield from _rules(statement.otherwise)
-        else:
-            yield statement
-
-
-def _overrides(checked: Checked) -> Iterator[Facts]:
-    for rule in _rules(checked.phases[Phase.RESPONSE]):
-        if isinstance(rule, nodes.Override):
-            place = f"{rule.place.file}:{rule.place.line}"
-            yield {"what": rule.what.name, "reason": rule.reason.value, "rule": place}
+def _overrides(checked: Checked, uses: Mapping[OverrideName, int]) -> Iterator[Facts]:
+    for name, rules in by_name([checked]).items():
+        places = [str(override.rule) for override in rules]
+        yield {"what": name.what, "reason": name.reason, "rules": places, "uses": uses.get(name)}

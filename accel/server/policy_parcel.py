@@ -11,6 +11,7 @@ import pickle
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from accel.config import Config
 from accel.policy.built_in import built_in
@@ -22,15 +23,24 @@ MOST_BYTES = 768 * 1024
 """Of a parcel: it travels in one message of the channel, with the rest of the configuration."""
 
 
+class Parcel(NamedTuple):
+    """What a worker gets."""
+
+    files: bytes
+    """See `packed`."""
+    slots: tuple[int, ...]
+    """Where uses of their overrides are counted, see `overrides`."""
+
+
 def packed(policies: Iterable[Checked]) -> bytes:
     """Return what a worker needs of checked files: neither their text nor their tests."""
     return zlib.compress(pickle.dumps(tuple(replace(policy, lines=(), tests=()) for policy in policies)))
 
 
-def unpacked(parcel: bytes, config: Config) -> Sites:
-    """Return the rules of a parcel, compiled. In a worker: the arbiter's word may be unpickled."""
+def unpacked(files: bytes, config: Config) -> Sites:
+    """Return the rules of packed files, compiled. In a worker: the arbiter's word may be unpickled."""
     caching, purge_from = config.caching, config.purge_from
-    policies: tuple[Checked, ...] = pickle.loads(zlib.decompress(parcel))
+    policies: tuple[Checked, ...] = pickle.loads(zlib.decompress(files))
     return sites_of([compiled(policy, caching, purge_from) for policy in policies], config)
 
 

@@ -4,6 +4,7 @@
  header      16 words            arbiter writes     number of worker rows
  workers     rows x 8 words      that worker        heartbeat, connections, load, state
  counters    rows x counters     that worker        see stats.counters; outlive the worker
+ overrides   rows x 64 words     that worker        uses by reason, see server.overrides; outlive the worker
  cells       rows x backends x 4 that worker        in flight, requests, failures, successes
  backends    backends x 2 words  arbiter            state, ramp
  turn        a file offset       whoever picks      lseek: one atomic step in the kernel
@@ -11,7 +12,7 @@
 
 Every word is 64 bits, aligned, and has one writer, so a plain store is enough and a reader sees the old or the new
 value, never a mixture. What a kill -9 leaves: a dead worker's gauges (connections, in flight) stand until the arbiter,
-now the row's only owner, clears them with `clear_gauges`; its counters stay and its successor counts on. The
+now the row's only owner, clears them with `clear_gauges`; its counters and uses stay and its successor counts on. The
 round-robin turn is the one thing that all workers change: it is the offset of a memfd whose open file all of them
 inherited, and `lseek(fd, 1, SEEK_CUR)` moves it under the kernel's own lock, which no killed process can hold.
 """
@@ -29,11 +30,14 @@ from accel.stats.counters import COUNTERS, CounterRow
 
 WORKER_ROWS = MOST_WORKERS
 BACKEND_ROWS = 512
+OVERRIDE_SLOTS = 64
+"""The last one is what those share that have none of their own."""
 _HEADER_WORDS, _WORKER_WORDS, _CELL_WORDS, _BACKEND_WORDS = 16, 8, 4, 2
 
 _WORKERS_AT = _HEADER_WORDS
 _COUNTERS_AT = _WORKERS_AT + WORKER_ROWS * _WORKER_WORDS
-_CELLS_AT = _COUNTERS_AT + WORKER_ROWS * len(COUNTERS)
+_OVERRIDES_AT = _COUNTERS_AT + WORKER_ROWS * len(COUNTERS)
+_CELLS_AT = _OVERRIDES_AT + WORKER_ROWS * OVERRIDE_SLOTS
 _BACKENDS_AT = _CELLS_AT + WORKER_ROWS * BACKEND_ROWS * _CELL_WORDS
 _WORDS = _BACKENDS_AT + BACKEND_ROWS * _BACKEND_WORDS
 
@@ -112,6 +116,16 @@ class Scoreboard:
         rows = [self.counters(row) for row in range(self.rows_used())]
         return {declared.name: sum(row[at] for row in rows) for at, declared in enumerate(COUNTERS)}
 
+    def override_uses(self, row: int) -> memoryview:
+        """Return the uses of overrides that one row counted, by slot."""
+        start = _OVERRIDES_AT + row * OVERRIDE_SLOTS
+        return self._words[start : start + OVERRIDE_SLOTS]
+
+    def override_sums(self) -> list[int]:
+        """Return the uses of overrides by slot, added up over all rows, the dead ones too."""
+        rows = [self.override_uses(row) for row in range(self.rows_used())]
+        return [sum(row[slot] for row in rows) for slot in range(OVERRIDE_SLOTS)]
+
     def assign(self, row: int) -> None:
         """Prepare `row` for a process about to be forked. Arbiter only, while no process has the row."""
         words = self.worker(row)
@@ -185,6 +199,7 @@ class WorkerBoard:
         self._on_failure = on_failure
         self._cells_at = _cell(row, 0)
         self.counters = board.counters(row)
+        self.override_uses = board.override_uses(row)
         self.next_turn = board.next_turn
         self.is_available = board.is_available
         self.ramp = board.ramp

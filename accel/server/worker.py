@@ -52,7 +52,8 @@ from accel.server.channel import (
 )
 from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
-from accel.server.policy_parcel import unpacked
+from accel.server.overrides import OverrideRow
+from accel.server.policy_parcel import Parcel, unpacked
 from accel.server.pools import Pool, pools_of
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
@@ -84,7 +85,7 @@ class Birth:
     config: Config
     sites: Sites
     """The rules, compiled before the fork."""
-    parcel: bytes
+    parcel: Parcel
     """The same as they would be sent: to see whether what is sent later differs."""
     backend_rows: Mapping[str, tuple[int, ...]]
     """Of each pool."""
@@ -139,6 +140,7 @@ class Worker:
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
         self._hot = make_hot(self._store, birth.numbers, self._board.counters)
         self._limiter = Limiter(birth.limits, self._config.server.workers, self._board.counters)
+        self._overrides = OverrideRow(self._board.override_uses)
         self._origins: dict[str, _Reached] = {}
         self._reach(birth.backend_rows)
         service = self._make_service()
@@ -190,6 +192,7 @@ class Worker:
 
     def _make_service(self) -> Service:
         config = self._config
+        self._overrides.know([policy.checked for policy in self._sites.policies], self._parcel.slots)
         service = Service(
             policies=self._sites,
             cache=self._cache,
@@ -200,6 +203,7 @@ class Worker:
             coalescer=self._coalescer,
             limiter=self._limiter,
             counters=self._board.counters,
+            overrides=self._overrides,
             limits=config.limits,
             caching=config.caching,
             log=self._log,
@@ -268,7 +272,7 @@ class Worker:
             old, sites = self._config, self._sites
             if _rules_differ(old, message.config) or self._parcel != message.policies:
                 # Compiling a large policy would hold up every client of this worker for as long as it takes.
-                sites = await self._loop.run_in_executor(None, unpacked, message.policies, message.config)
+                sites = await self._loop.run_in_executor(None, unpacked, message.policies.files, message.config)
             self._switch(message, sites)
 
     def _switch(self, message: Configure, sites: Sites) -> None:

@@ -28,7 +28,7 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("passes", "", "forwarded because the rules or the method said so"),
     Declared("synthetic", "", "answered by accel itself by rule: purges, redirects, deny"),
     Declared("errors", "", "answered by accel itself because something was wrong"),
-    Declared("overridden", "", "responses stored although the safety floor forbids it: a rule overrides it"),
+    Declared("overridden", "", "refusals of the safety floor that a rule lifted; by reason: accelctl overrides"),
     Declared("limited", "", "requests beyond the rate of a limit rule"),
     Declared("limit_spills", "", "requests whose rate one worker counted alone, for want of room in the shared table"),
     Declared("hits_stale", "", "hits that were stale: while revalidating, or because the origin failed"),

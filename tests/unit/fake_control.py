@@ -26,6 +26,7 @@ class FakeControl:
         self.has_retired_old = False
         self.has_rolled_back = False
         self.policy_facts: Facts = {}
+        self.override_facts: Facts = {"total": 0, "others": 0, "overrides": []}
         self.explanation: Facts = {}
         self.asked: list[tuple[Request, str]] = []
         self.store_figures: Facts = {"kind": "shared", "free": 12, "sealed": 3, "filled_bytes": 3145728, "pins": 0}
@@ -85,6 +86,9 @@ class FakeControl:
 
     def policies(self) -> Facts:
         return self.policy_facts
+
+    def overrides(self) -> Facts:
+        return self.override_facts
 
     async def explain(self, request: Request, client_ip: str) -> Facts:
         if self.refusal is not None:

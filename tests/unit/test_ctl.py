@@ -244,7 +244,7 @@ def test_a_rollback_says_where_it_led(accelctl: Run, control: FakeControl) -> No
 
 
 def test_policies_shows_files_versions_and_overrides(accelctl: Run, control: FakeControl) -> None:
-    override = {"what": "set-cookie", "reason": "theme", "rule": "a.policy:4"}
+    override = {"what": "set-cookie", "reason": "theme", "rules": ["a.policy:4", "a.policy:9"], "uses": 1200}
     file = {"file": "a.policy", "since": 0.0, "is_last_good": True, "hosts": ["a.example"], "rules": 3, "tests": 1}
     file |= {"pools": ["app"], "overrides": [override], "reads": {"request": ["path", "cookie.a"]}}
     refused = {"a.policy": "a.policy:9:1: no"}
@@ -255,9 +255,35 @@ def test_policies_shows_files_versions_and_overrides(accelctl: Run, control: Fak
 
     for said in ("version 2", "for a.example", "3 rules, 1 test", "its last good version", "pools app"):
         assert said in output
-    for said in ("overrides set-cookie: theme (a.policy:4)", "path, cookie.a", "kept: version 1", "a.policy:9:1: no"):
+    for said in ("path, cookie.a", "kept: version 1", "a.policy:9:1: no"):
         assert said in output
+    assert "overrides set-cookie: theme (a.policy:4, a.policy:9), used 1,200 times" in output
     assert json.loads(accelctl("policies", "--json").output) == control.policy_facts
+
+
+def override(what: str, uses: int | None, *lines: int) -> dict[str, object]:
+    """Return an override as the arbiter tells it; in force if it stands on any line."""
+    facts: dict[str, object] = {"what": what, "reason": "theme", "file": "a.policy", "lines": list(lines)}
+    return facts | {"uses": uses, "is_in_force": bool(lines)}
+
+
+def test_overrides_are_shown_with_their_uses_the_most_used_first(accelctl: Run, control: FakeControl) -> None:
+    listed = [override("private", 3), override("no-store", None, 7), override("set-cookie", 1200, 4, 9)]
+    control.override_facts = {"total": 1208, "others": 5, "overrides": listed}
+
+    lines = accelctl("overrides").output.splitlines()
+
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["1,200", "set-cookie: theme (a.policy:4,9)"],
+        ["3", "private: theme (a.policy, no longer in force)"],
+        ["others", "no-store: theme (a.policy:7)"],
+        ["5", "all others together: there are more than are counted one by one"],
+    ]
+    assert json.loads(accelctl("overrides", "--json").output) == control.override_facts
+
+
+def test_without_overrides_that_is_said(accelctl: Run) -> None:
+    assert accelctl("overrides").output == "no rule overrides the safety floor\n"
 
 
 EXPLANATION: dict[str, object] = {

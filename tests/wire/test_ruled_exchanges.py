@@ -190,7 +190,49 @@ async def test_an_override_stores_what_the_floor_forbids_and_is_counted(make_sce
     hit = await scene.get("/a.css")
 
     assert "set-cookie" not in hit
-    assert scene.counts("hits", "overridden") == (1, 1)
+    assert scene.count("hits") == 1
+    assert scene.overrides.counted == {("0.policy", "set-cookie", "the theme sets one"): 1}
+
+
+async def test_an_override_that_nothing_needed_is_not_counted(make_scene: MakeScene) -> None:
+    lifts = 'override set-cookie drop reason "theme"; override private reason "one site"'
+    scene = ruled(make_scene, f"response {{ ttl 1h; {lifts} }}")
+    for target, fields in {"/plain": {}, "/private": {"cache_control": "private"}}.items():
+        scene.client().ask(target)
+        (await scene.call()).answer(b"page", **fields)
+        await scene.settle()
+
+    assert scene.count("stored") == 2
+    assert scene.overrides.counted == {("0.policy", "private", "one site"): 1}
+
+
+async def test_what_is_not_stored_uses_no_override(make_scene: MakeScene) -> None:
+    scene = ruled(
+        make_scene,
+        'response { ttl 1h; override set-cookie drop reason "theme"; when response.x exists { pass "no" } }',
+    )
+    scene.client().ask("/passed")
+    (await scene.call()).answer(b"page", set_cookie="a=1", x="1")
+    await scene.settle()
+    scene.client().ask("/varied")
+    (await scene.call()).answer(b"page", set_cookie="a=1", vary="*")
+    await scene.settle()
+
+    assert scene.count("stored") == 0
+    assert not scene.overrides.counted
+
+
+async def test_what_a_304_keeps_past_the_floor_uses_the_override_again(make_scene: MakeScene) -> None:
+    scene = ruled(make_scene, 'response { ttl 60s; override private reason "one site" }')
+    scene.client().ask("/p")
+    (await scene.call()).answer(b"page", cache_control="private", etag='"1"')
+    await scene.after(61)
+    scene.client().ask("/p")
+    (await scene.call(1)).answer(b"", status=304, etag='"1"')
+    await scene.settle()
+
+    assert scene.count("hits_validated") == 1
+    assert scene.overrides.counted == {("0.policy", "private", "one site"): 2}
 
 
 async def test_a_response_that_a_rule_passes_is_marked(make_scene: MakeScene) -> None:

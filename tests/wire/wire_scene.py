@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from accel.config import LOOPBACK, CachingOptions, ClientTimeouts, Limits
 from accel.errors import OriginError
 from accel.origin.fetch import Origin
 from accel.policy.built_in import built_in_sites
+from accel.policy.decision import Override, OverrideName
 from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
@@ -97,6 +99,17 @@ class Machine:
         if job.ban is not None:
             self.numbers.end_ban(job.number)
         return sweep.counts[0]
+
+
+class MemoryUses:
+    """Uses of overrides, by name."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[OverrideName] = Counter()
+
+    def used(self, override: Override) -> None:
+        """As `OverrideUses.used`."""
+        self.counted[override.name] += 1
 
 
 class MemoryLog:
@@ -180,6 +193,7 @@ class Scene:
         self.origin = beside.origin if beside is not None else MemoryOrigin()
         self.machine = Machine(arena)
         self.log = MemoryLog()
+        self.overrides = MemoryUses()
         self.store: PrivateStore | SharedStore = PrivateStore(memory_bytes, max_body_bytes)
         if arena is not None:
             self.store = SharedStore(arena, row, max_body_bytes)
@@ -197,6 +211,7 @@ class Scene:
             coalescer=coalescer,
             limiter=Limiter(LimitTable.made(NOW), 1, self.counters),
             counters=self.counters,
+            overrides=self.overrides,
             limits=limits,
             caching=caching or CachingOptions(),
             log=cast(Any, self.log),

@@ -4,7 +4,7 @@ import pytest
 
 from accel.caching.freshness import Terms, terms
 from accel.caching.stored import Stored
-from accel.caching.storing import Storing, decide, is_shareable, stored_fields, stored_response
+from accel.caching.storing import Storing, decide, is_shareable, needed, stored_fields, stored_response
 from accel.config import CachingOptions
 from accel.http.fields import format_date
 from accel.http.message import CHUNKED, Fields, Line, Request, Response
@@ -225,6 +225,20 @@ def test_an_override_lifts_one_refusal_and_no_other(line: Line, asked: list[Line
 
     assert verdict(FRESH, line, asked=asked, lifted=frozenset({lifts})) is Storing.STORE
     assert verdict(FRESH, line, asked=asked, lifted=frozenset(every - {lifts})) is not Storing.STORE
+
+
+def test_of_what_is_lifted_that_is_needed_which_the_response_has() -> None:
+    every = frozenset({"set-cookie", "private", "no-store", "authorization"})
+    request = Request(b"GET", b"/", host=b"h", fields=Fields([(b"authorization", b"Basic x")]))
+    lines = [(CC, b"private, max-age=60"), (b"set-cookie", b"a=1")]
+    plain, marked = (Response(200, b"", Fields([FRESH, *more])) for more in ([], lines))
+    stranger = Request(b"GET", b"/", host=b"h")
+    options = CachingOptions()
+    granted = terms(plain, options, NOW)
+
+    assert needed(stranger, plain, granted, options, every) == frozenset()
+    assert needed(stranger, marked, granted, options, every) == {"private", "set-cookie"}
+    assert needed(request, marked, granted, options, every) == every - {"no-store"}
 
 
 def test_no_override_lifts_what_no_other_request_could_use() -> None:

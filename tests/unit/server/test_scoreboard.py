@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from accel.server.scoreboard import BACKEND_ROWS, WORKER_ROWS, BackendState, Scoreboard, WorkerBoard, WorkerState
+from accel.server.scoreboard import (
+    BACKEND_ROWS,
+    OVERRIDE_SLOTS,
+    WORKER_ROWS,
+    BackendState,
+    Scoreboard,
+    WorkerBoard,
+    WorkerState,
+)
 from accel.stats.counters import COUNTERS, index
 
 
@@ -63,11 +71,14 @@ def test_rows_do_not_touch_each_other(board: Scoreboard) -> None:
     board.use_rows(WORKER_ROWS)
     last = worker(board, WORKER_ROWS - 1)
     last.counters[len(COUNTERS) - 1] = 7
+    last.override_uses[0] = 2
+    last.override_uses[OVERRIDE_SLOTS - 1] = 4
     last.add_in_flight(BACKEND_ROWS - 1, 1)
     last.beat()
     board.set_backend(0, BackendState.UP, 1000)
     board.set_backend(BACKEND_ROWS - 1, BackendState.DOWN, 3)
     assert board.counter_sums()[COUNTERS[-1].name] == 7
+    assert board.override_sums() == [2, *[0] * (OVERRIDE_SLOTS - 2), 4]
     assert board.in_flight(BACKEND_ROWS - 1) == 1
     assert (board.backend_state(0), board.ramp(0)) == (BackendState.UP, 1000)
     assert (board.backend_state(BACKEND_ROWS - 1), board.ramp(BACKEND_ROWS - 1)) == (BackendState.DOWN, 3)
@@ -101,12 +112,13 @@ def test_a_dead_workers_gauges_are_cleared_and_its_counters_stay(board: Scoreboa
         dying.set_load(9)
         dying.add_in_flight(4, 2)
         dying.counters[index("hits")] = 3
+        dying.override_uses[5] = 2
 
     in_child(live_and_die)
     assert (board.connections(1), board.in_flight(4), board.worker_state(1)) == (9, 2, WorkerState.ACCEPTING)
     board.clear_gauges(1)
     assert (board.connections(1), board.in_flight(4), board.worker_state(1)) == (0, 0, WorkerState.NONE)
-    assert (board.counter_sums()["hits"], board.backend_requests(4)) == (3, 2)
+    assert (board.counter_sums()["hits"], board.backend_requests(4), board.override_sums()[5]) == (3, 2, 2)
 
 
 def test_an_assigned_row_starts_with_a_fresh_heartbeat(board: Scoreboard) -> None:
