@@ -1,0 +1,137 @@
+"""What a run found: ratios first, then the figures; as a table on the terminal, in Markdown, as JSON, and as a plot.
+
+Owns the medians. A ratio is the median of the rounds' ratios, so what slows the machine for a while slows both sides.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+from side.peers import Peer
+from side.rounds import Figures
+from side.works import WORKS, Way, Work
+
+Seen = dict[str, dict[str, list[Figures]]]
+"""The figures of each round, by work, then by server."""
+UNITS = {Way.CPU: "µs CPU a request", Way.PACED: "µs, p99", Way.IDLE: "KiB a connection"}
+SUBJECT = "accel"
+
+
+def subject_of(work: Work) -> str:
+    """Return whose costs are set in relation to the others'."""
+    return work.own.name if work.own else SUBJECT
+
+
+def ratio(rounds: dict[str, list[Figures]], one: str, other: str) -> float | None:
+    """Return the median of one server's costs over another's; None where one of them was not measured."""
+    if not rounds.get(one) or not rounds.get(other):
+        return None
+    return median(mine.cost / max(theirs.cost, 1e-9) for mine, theirs in zip(rounds[one], rounds[other], strict=False))
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in [header, ["-" * width for width in widths], *rows]:
+        first, *others = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append(f"| {' | '.join([first.strip().ljust(widths[0]), *others])} |")
+    return "\n".join(lines)
+
+
+def ratios(seen: Seen) -> str:
+    """Return the table of accel's costs over each other's."""
+    names = _others(seen)
+    rows = []
+    for name, rounds in seen.items():
+        subject = subject_of(WORKS[name])
+        found = [None if other == subject else ratio(rounds, subject, other) for other in names]
+        if any(value is not None for value in found):
+            rows.append([WORKS[name].title, *("" if value is None else f"{value:.2f}" for value in found)])
+    return _grid(["accel's cost over that of", *names], rows) if rows else ""
+
+
+def _others(seen: Seen) -> list[str]:
+    named = dict.fromkeys(server for rounds in seen.values() for server in rounds)
+    subjects = {subject_of(WORKS[name]) for name, rounds in seen.items() if WORKS[name].own}
+    usual = {SUBJECT} if not subjects else set()
+    return [server for server in named if server not in subjects | usual]
+
+
+def costs(seen: Seen) -> str:
+    """Return the table of all costs: medians, and between which values they lay."""
+    rows = []
+    for name, rounds in seen.items():
+        work = WORKS[name]
+        for server, figures in rounds.items():
+            values = [each.cost for each in figures]
+            rate = median(each.per_second for each in figures)
+            rows.append([
+                work.title, server, f"{median(values):.2f}", f"{min(values):.2f}-{max(values):.2f}", UNITS[work.way],
+                f"{rate:,.0f}" if rate else "", f"{median(each.p50_us for each in figures):,.0f}",
+                f"{median(each.p99_us for each in figures):,.0f}",
+            ])  # fmt: skip
+    return _grid(["work", "server", "median", "range", "unit", "requests/s", "p50 µs", "p99 µs"], rows)
+
+
+def note(peers: Iterable[Peer], rounds: int, seconds: float) -> str:
+    """Return on what, of what and when this was measured."""
+    about = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in about if "model name" in line), platform.machine())
+    versions = "; ".join(peer.shown_version() for peer in peers if peer.version)
+    return (
+        f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {cpu}, Linux {platform.release()}, Python"
+        f" {platform.python_version()}; servers on core 0, load generator and origin on core 1; {rounds} rounds of"
+        f" {seconds:g} s, in turns; medians.\n{versions}."
+    )
+
+
+def text_of(seen: Seen, said: str) -> str:
+    """Return the whole report."""
+    return f"{ratios(seen)}\n\n{costs(seen)}\n\n{said}\n"
+
+
+def write(directory: Path, seen: Seen, said: str) -> None:
+    """Write side_by_side.md, .json and, where matplotlib is there, .png."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "side_by_side.md").write_text(f"# Side by side\n\n{text_of(seen, said)}")
+    raw = {
+        work: {server: [asdict(one) for one in figures] for server, figures in rounds.items()}
+        for work, rounds in seen.items()
+    }
+    (directory / "side_by_side.json").write_text(json.dumps({"note": said, "rounds": raw}, indent=1) + "\n")
+    if not plotted(directory / "side_by_side.png", seen, said):
+        print("no plot: matplotlib is not installed (pip install matplotlib)")
+
+
+def plotted(path: Path, seen: Seen, said: str) -> bool:
+    """Draw every work's costs as bars; return whether that was possible."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = 3
+    lines = -(-len(seen) // columns)
+    figure, grid = pyplot.subplots(lines, columns, figsize=(15, 2.6 * lines + 0.8), squeeze=False)
+    for axes in grid.flat[len(seen) :]:
+        axes.set_visible(False)
+    for axes, (name, rounds) in zip(grid.flat, seen.items(), strict=False):
+        values = {server: median(one.cost for one in figures) for server, figures in rounds.items()}
+        colours = ["#c0392b" if server.startswith(SUBJECT) else "#7f8c8d" for server in values]
+        bars = axes.barh(list(values), list(values.values()), color=colours)
+        axes.bar_label(bars, fmt="%.1f", padding=2)
+        axes.margins(x=0.15)
+        axes.invert_yaxis()
+        axes.set_title(f"{WORKS[name].title} ({UNITS[WORKS[name].way]})", fontsize=9)
+    figure.text(0.01, 0.005, said, fontsize=7)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    figure.savefig(path, dpi=110)
+    return True

@@ -1,0 +1,130 @@
+"""Server CPU a request of accel, HAProxy, nginx, Varnish and the smallest possible server, side by side in one run.
+
+    python tests/bench/side_by_side.py [--rounds 5] [--seconds 2] [--out DIR]
+    python tests/bench/side_by_side.py --works hit,zipf --peers accel,haproxy --rounds 3 --seconds 1
+
+Each server has one core and one worker, load generator and origin have the other core. The figure is user plus system
+time of all processes of the server over the requests that they answered; all take turns in every round, and ratios are
+medians of the rounds' ratios. Every answer is verified, and that hits were hits; the run fails if anything is wrong.
+
+Needs gcc, taskset and two cores; HAProxy, nginx and Varnish are taken along where they are installed (Debian: apt-get
+install gcc haproxy nginx-light varnish), a plot is drawn where matplotlib is. Works and peers are in side/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from side import report
+from side.peers import PEERS, connections, found
+from side.rounds import Amount, Bench, Wrong, said
+from side.works import WORKS, Way, Work
+
+SOURCES = Path(__file__).parent / "side"
+FILES = 1 << 17
+SMOKE = Amount(requests=200, idle=100)
+SMOKE_WORKS = "hit,cookie,zipf,hit64k,hit1m,pass,miss,connect,paced"
+
+
+def built(directory: Path) -> dict[str, Path]:
+    """Compile the origin (which is also the limit) and the load generator."""
+    programs = {}
+    for name in ("server", "load"):
+        programs[name] = directory / name
+        command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(programs[name]), str(SOURCES / f"{name}.c"), "-lm"]
+        subprocess.run(command, check=True)
+    return programs
+
+
+def raise_files() -> None:
+    """Let every process have as many open files as the works need, or as it may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, max(hard, FILES)))
+    except ValueError:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--works", default="", help=f"some of {','.join(WORKS)}")
+    parser.add_argument("--peers", default="", help=f"some of {','.join(PEERS)}")
+    parser.add_argument("--idle", type=int, default=20_000, help="idle connections; each may take two open files")
+    parser.add_argument("--out", type=Path, help="where side_by_side.md, .json and .png are written")
+    parser.add_argument("--smoke", action="store_true", help="a few requests of nearly every work; no figures")
+    return parser.parse_args()
+
+
+def picked(spelled: str, table: dict[str, object]) -> list[str]:
+    """Return the names that a comma list has, or all of the table."""
+    names = spelled.split(",") if spelled else list(table)
+    unknown = set(names) - set(table)
+    if unknown:
+        raise SystemExit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(table)}")
+    return names
+
+
+def measured(bench: Bench, works: list[Work], peers: list[str], rounds: int) -> report.Seen:
+    """Let everybody take turns."""
+    seen: report.Seen = {work.name: {} for work in works}
+    for number in range(rounds):
+        for work in works:
+            for name, peer in work.peers().items():
+                if name in peers or (work.own is peer and "accel" in peers):
+                    figures = bench.measure(peer, work)
+                    seen[work.name].setdefault(name, []).append(figures)
+                    said(f"round {number + 1}: {work.name:12} {name:16} {figures.cost:10.2f} {report.UNITS[work.way]}")
+    return {name: by_server for name, by_server in seen.items() if by_server}
+
+
+def main() -> None:
+    """Start everybody, measure in turns, report."""
+    chosen = options()
+    works = [WORKS[name] for name in picked(chosen.works or (SMOKE_WORKS if chosen.smoke else ""), dict(WORKS))]
+    peers = picked(chosen.peers, dict(PEERS))
+    for name in [name for name in peers if not PEERS[name].is_there]:
+        said(f"{name} is not installed (Debian: apt-get install {PEERS[name].package}): left out")
+        peers.remove(name)
+    for tool in ("gcc", "taskset"):
+        if found(tool) is None:
+            raise SystemExit(f"{tool} is missing (Debian: apt-get install gcc libc6-dev util-linux)")
+    raise_files()
+    amount = SMOKE if chosen.smoke else Amount(chosen.seconds, idle=min(chosen.idle, connections() * 2 // 3))
+    if amount.idle < chosen.idle and any(work.way is Way.IDLE for work in works):
+        said(f"{amount.idle:,} idle connections: the limit of open files allows no more")
+    with ExitStack() as stack:
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True)))
+        directory.chmod(0o755)  # nginx's worker may be another user
+        bench = Bench(stack, directory, built(directory), amount)
+        measured_by_cpu = [work for work in works if work.way is not Way.IDLE]
+        bench.start([
+            peer for work in measured_by_cpu for name, peer in work.peers().items()
+            if name in peers or (work.own is peer and "accel" in peers)
+        ])  # fmt: skip
+        try:
+            seen = measured(bench, works, peers, 1 if chosen.smoke else chosen.rounds)
+        except Wrong as wrong:
+            raise SystemExit(str(wrong)) from None
+    note = report.note([PEERS[name] for name in peers], chosen.rounds, chosen.seconds)
+    if chosen.smoke:
+        print("all answers were right")
+        return
+    print(report.text_of(seen, note))
+    if chosen.out:
+        report.write(chosen.out, seen, note)
+
+
+if __name__ == "__main__":
+    main()
