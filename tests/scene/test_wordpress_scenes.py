@@ -163,12 +163,13 @@ def test_what_is_approved_or_edited_is_seen_at_once_since_the_plug_in_purges(blo
         assert stranger(blog).get(target).is_hit
 
 
-def test_a_deployment_purges_everything(blog: Accel) -> None:
-    pages = {target: stranger(blog).get(target).served for target in (POST, "/", f"{STYLE}?ver=1.0")}
+@pytest.mark.parametrize(("target", "how"), [("/", {"purge": "all"}), ("/.*", {"x_purge_method": "regex"})])
+def test_a_deployment_or_the_plug_ins_button_purges_everything(blog: Accel, target: str, how: dict[str, str]) -> None:
+    pages = {page: stranger(blog).get(page).served for page in (POST, "/", f"{STYLE}?ver=1.0")}
 
-    assert ask(blog, "/", "PURGE", host=HOST, purge="all").status == 200
+    assert ask(blog, target, "PURGE", host=f"www.{HOST}", **how).status == 200
 
-    assert all(stranger(blog).get(target).served != served for target, served in pages.items())
+    assert all(stranger(blog).get(page).served != served for page, served in pages.items())
 
 
 def test_files_are_shared_by_version_without_a_cookie(blog: Accel) -> None:

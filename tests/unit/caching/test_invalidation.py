@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accel.caching.ban import Subject, parse
 from accel.caching.invalidation import Purge, What, requested, targets
 from accel.http.message import Fields, Line, Request, Response
 
@@ -110,6 +111,7 @@ def purge(*lines: Line, target: bytes = b"/news") -> Request:
 
 
 SOFT = (b"soft-purge", b"1")
+BELOW = (b"x-purge-method", b"regex")
 
 
 @pytest.mark.parametrize(
@@ -125,11 +127,26 @@ SOFT = (b"soft-purge", b"1")
         (purge((b"purge", b"all")), Purge(What.ALL)),
         (purge((b"purge", b"all"), SOFT), Purge(What.ALL, (), True)),
         (purge(target=b"*"), Purge(What.ALL)),
+        (purge(BELOW, target=b"/.*"), Purge(What.BAN, (b'host == "example.org" && url ~ "^/"',))),
+        (purge((b"x-purge-method", b"default")), Purge(What.URL, (b"example.org\0/news",))),
         (purge((b"xkey", b"a"), target=b"*"), Purge(What.TAG, (b"a",))),
     ],
 )
 def test_a_purge_asks_for_one_thing(request_: Request, asked: Purge) -> None:
     assert requested(request_) == asked
+
+
+@pytest.mark.parametrize("prefix", [b"/a.b/", b"/a?s=1+1&&x", b'/"\\', b"/[(*"])
+def test_what_stands_before_the_plug_ins_star_is_meant_as_it_is(prefix: bytes) -> None:
+    [text] = requested(purge(BELOW, target=prefix + b".*")).names
+
+    def is_dropped(host: bytes, target: bytes) -> bool:
+        return parse(text.decode()).matches(Subject(host, target, 200, 0.0, Fields))
+
+    assert is_dropped(b"example.org", prefix) and is_dropped(b"example.org", prefix + b"more")
+    assert not is_dropped(b"example.org", b"/" + prefix)
+    assert not is_dropped(b"example.org", prefix.replace(b".", b"x") if b"." in prefix else b"/")
+    assert not is_dropped(b"other.org", prefix)
 
 
 @pytest.mark.parametrize(
