@@ -31,7 +31,7 @@ cdef enum:
     COPIED_BYTES = 16 * 1024  # longer bodies go out from where they lie
 
 cdef int WORLD = numbers.WORLD, EDITION = numbers.EDITION, ALL_HARD = numbers.ALL_HARD, ALL_SOFT = numbers.ALL_SOFT
-cdef int REQUESTS = index("requests"), HITS = index("hits"), NOT_MODIFIED = index("not_modified")
+cdef int HITS = index("hits"), NOT_MODIFIED = index("not_modified")
 cdef int BYTES_IN = index("client_bytes_in"), BYTES_OUT = index("client_bytes_out")
 
 NEW_HOST = b"?"
@@ -220,7 +220,6 @@ cdef class Replayer:
         put_text(&self.signature, &text)
 
     cdef inline void count(self, Replay replay, double now):
-        self.counters[REQUESTS] += 1
         self.counters[HITS] += 1
         self.counters[NOT_MODIFIED] += replay.is_not_modified
         replay.unnoted += 1

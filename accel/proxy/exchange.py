@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from accel.proxy.connection import ClientConnection
     from accel.proxy.service import Service
 
-_REQUESTS, _ABORTS, _HITS_STALE = index("requests"), index("client_aborts"), index("hits_stale")
+_ABORTS, _HITS_STALE = index("client_aborts"), index("hits_stale")
 _EXPECTATIONS = index("expectation_refused")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _Rest = TypeVarTuple("_Rest")
@@ -349,7 +349,6 @@ class Exchange:
         self._settled = True
         self._task = None  # a cancelled task's frames hold us, and what they were writing: a circle otherwise
         counters = self.service.counters
-        counters[_REQUESTS] += 1
         counters[self.outcome.counter] += 1
         if self.outcome is Outcome.STALE:
             counters[_HITS_STALE] += 1

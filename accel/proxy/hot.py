@@ -42,7 +42,7 @@ from accel.proxy import deliver
 from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
 
 if TYPE_CHECKING:
-    from accel.proxy.cache import Entry, Found, Variants
+    from accel.proxy.cache import Entry, Found, Listed
     from accel.proxy.exchange import Exchange
     from accel.proxy.service import Service
     from accel.store._shared import SharedRecord
@@ -115,9 +115,7 @@ class Hot:
         if glance is None or (listed is not None and listing is None):
             return  # replaced a moment ago
         head, is_not_modified = deliver.repeated_head(exchange, entry, found.record)
-        # Not what names it as a whole: a record that is held is pinned.
-        place = None if listed is None else (listed.variants, listed.values)
-        note = partial(_note, weakref.ref(entry), place)
+        note = partial(_note, weakref.ref(entry), listed)
         with suppress(ValueError):  # more tags than a replay has room for
             self.replayer.keep(signature, glance, listing, head, entry, is_not_modified, note)
 
@@ -173,11 +171,10 @@ def _matters(policy: CompiledPolicy) -> _Matters | None:
     return _Matters(keyed - GENERAL, tuple(sorted(cookies)), keys_client)
 
 
-def _note(entry: weakref.ref[Entry], place: tuple[Variants, bytes] | None, count: int) -> None:
+def _note(entry: weakref.ref[Entry], listed: Listed | None, count: int) -> None:
     """Keep the general path's books: how often a response was used, and which variants lately."""
     found = entry()
     if found is not None:
         found.hits += count
-    if place is not None:
-        variants, values = place
-        variants.used(values)
+    if listed is not None:
+        listed.variants.used(listed.values)

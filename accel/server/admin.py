@@ -20,7 +20,7 @@ from accel.http.message import Line, Request
 from accel.http.request_parser import RequestParser
 from accel.http.writer import response_head
 from accel.server import listeners, sockets
-from accel.server.admin_routes import BY_PATH, LIMITS, Control, Refused, Route
+from accel.server.admin_routes import BY_PATH, LIMITS, Control, Document, Refused, Route
 from accel.server.handover import Handed
 from accel.server.listeners import Bound
 
@@ -199,9 +199,10 @@ class AdminConnection(asyncio.Protocol):
         """Write the answer and close; nobody may be there any more."""
         if self._transport is None:
             return
-        body = json.dumps(payload, indent=1, default=str).encode() + b"\n"
+        document = payload if isinstance(payload, Document) else _json_document(payload)
+        body = document.body
         own_lines = (
-            (b"content-type", b"application/json"),
+            (b"content-type", document.content_type.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
@@ -211,6 +212,10 @@ class AdminConnection(asyncio.Protocol):
         self._transport.write(response_head(status, b"", (*own_lines, *lines)) + (b"" if is_head else body))
         self._transport.write_eof()
         self._transport.close()
+
+
+def _json_document(payload: object) -> Document:
+    return Document("application/json", json.dumps(payload, indent=1, default=str).encode() + b"\n")
 
 
 def _check_host(request: Request, hosts: frozenset[bytes] | None) -> None:

@@ -16,6 +16,7 @@ from accel.config import Limits
 from accel.errors import RequestError
 from accel.http.message import Line, Request
 from accel.http.request_parser import RequestParser
+from accel.stats import metrics
 
 Facts = dict[str, object]
 
@@ -118,7 +119,16 @@ class Refused(Exception):
         self.lines = lines
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An answer that is not JSON."""
+
+    content_type: str
+    body: bytes
+
+
 Answer = tuple[int, object]
+"""A status, and a Document or what becomes JSON."""
 Handler = Callable[[Control, Any], Awaitable[Answer]]
 
 
@@ -142,6 +152,13 @@ async def _facts(control: Control, body: Any) -> Answer:
 
 async def _stat(control: Control, body: Any) -> Answer:
     return 200, control.counters()
+
+
+async def _metrics(control: Control, body: Any) -> Answer:
+    snapshot = metrics.Snapshot(
+        control.facts(), control.counters(), control.workers(), control.backends(), control.store()
+    )
+    return 200, Document(metrics.CONTENT_TYPE, metrics.exposition(snapshot))
 
 
 async def _workers(control: Control, body: Any) -> Answer:
@@ -342,6 +359,7 @@ ROUTES = (
     Route(b"GET", b"/readyz", "200 while a backend is up, too", _ready),
     Route(b"GET", b"/facts", "name, version, process, listeners", _facts),
     Route(b"GET", b"/stat", "every counter, summed over the workers", _stat),
+    Route(b"GET", b"/metrics", "every number for Prometheus, as OpenMetrics text", _metrics),
     Route(b"GET", b"/workers", "the worker processes", _workers),
     Route(b"GET", b"/backends", "the origins, their state and load", _backends),
     Route(b"GET", b"/store", "the shared store: segments, bytes, pins", _store),

@@ -15,12 +15,10 @@ from accel.http.message import Request
 from accel.server.admin_routes import Facts
 from accel.server.policy_facts import facts_of, lines_of
 from accel.server.scoreboard import WorkerState
-from accel.stats.counters import index
+from accel.stats.counters import totals
 
 if TYPE_CHECKING:
     from accel.server.arbiter import Arbiter
-
-_REQUESTS = index("requests")
 
 
 class ArbiterControl:
@@ -66,7 +64,7 @@ class ArbiterControl:
                 "state": WorkerState(board.worker_state(child.row)).name.lower(),
                 "age_s": round(now - child.started_mono, 1),
                 "connections": board.connections(child.row),
-                "requests": board.counters(child.row)[_REQUESTS],
+                "requests": totals([board.counters(child.row)])["requests"],
                 "heartbeat_age_s": round(now - board.heartbeat_ns(child.row) / 1e9, 3),
                 "restarts": self._arbiter.crew.restarts[child.row],
             }

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from accel.config import MOST_WORKERS
-from accel.stats.counters import COUNTERS, CounterRow
+from accel.stats.counters import ROW_WORDS, CounterRow, site_outcomes, totals
 
 WORKER_ROWS = MOST_WORKERS
 BACKEND_ROWS = 512
@@ -36,7 +36,7 @@ _HEADER_WORDS, _WORKER_WORDS, _CELL_WORDS, _BACKEND_WORDS = 16, 8, 4, 2
 
 _WORKERS_AT = _HEADER_WORDS
 _COUNTERS_AT = _WORKERS_AT + WORKER_ROWS * _WORKER_WORDS
-_OVERRIDES_AT = _COUNTERS_AT + WORKER_ROWS * len(COUNTERS)
+_OVERRIDES_AT = _COUNTERS_AT + WORKER_ROWS * ROW_WORDS
 _CELLS_AT = _OVERRIDES_AT + WORKER_ROWS * OVERRIDE_SLOTS
 _BACKENDS_AT = _CELLS_AT + WORKER_ROWS * BACKEND_ROWS * _CELL_WORDS
 _WORDS = _BACKENDS_AT + BACKEND_ROWS * _BACKEND_WORDS
@@ -108,13 +108,19 @@ class Scoreboard:
 
     def counters(self, row: int) -> CounterRow:
         """Return the counters of one row."""
-        start = _COUNTERS_AT + row * len(COUNTERS)
-        return self._words[start : start + len(COUNTERS)]
+        start = _COUNTERS_AT + row * ROW_WORDS
+        return self._words[start : start + ROW_WORDS]
 
     def counter_sums(self) -> dict[str, int]:
         """Return every counter added up over all rows, the dead ones too."""
-        rows = [self.counters(row) for row in range(self.rows_used())]
-        return {declared.name: sum(row[at] for row in rows) for at, declared in enumerate(COUNTERS)}
+        return totals(self._counter_rows())
+
+    def site_sums(self, slot: int) -> dict[str, int]:
+        """Return the requests of one site and how they were answered, over all rows, the dead ones too."""
+        return site_outcomes(self._counter_rows(), slot)
+
+    def _counter_rows(self) -> list[CounterRow]:
+        return [self.counters(row) for row in range(self.rows_used())]
 
     def override_uses(self, row: int) -> memoryview:
         """Return the uses of overrides that one row counted, by slot."""

@@ -1,11 +1,18 @@
 """Every counter, declared once: name, unit, one line of meaning. A worker's counters are one row of 64-bit words.
 
+```
+ sites       64 x 8 words    how requests were answered, OUTCOMES in their order, by site (a policy file); 3 spare
+ others      a word each     all other counters
+```
+
 Invariant: each word has one writer (the worker whose row it is), only ever grows, and outlives that worker: its
-successor counts on in the same row. `hits + misses + passes + synthetic + errors = requests` holds exactly.
+successor counts on in the same row. `hits + misses + passes + synthetic + errors = requests` holds exactly, for each
+site and over all, wherever a worker is killed: a request is counted by one store, and all sums are made by who reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -17,6 +24,12 @@ class Declared:
     unit: str
     meaning: str
 
+
+OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
+"""How a request can be answered; `requests` is their sum."""
+SITE_SLOTS = 64
+"""The first is for requests that no policy file governs, or could not be read, and for files that have no slot."""
+SITE_WORDS = 8
 
 COUNTERS: tuple[Declared, ...] = (
     Declared("connections", "", "client connections accepted"),
@@ -83,18 +96,40 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("callback_failures", "", "exceptions that reached the event loop: each one is a defect worth a report"),
 )
 
-_INDEX = {declared.name: position for position, declared in enumerate(COUNTERS)}
+_OTHERS = [declared.name for declared in COUNTERS if declared.name not in {"requests", *OUTCOMES}]
+_OTHERS_AT = SITE_SLOTS * SITE_WORDS
+_INDEX = {name: place for place, name in enumerate(OUTCOMES)}
+_INDEX |= {name: _OTHERS_AT + place for place, name in enumerate(_OTHERS)}
+ROW_WORDS = _OTHERS_AT + len(_OTHERS)
 
 
 def index(name: str) -> int:
-    """Return the word of counter `name` in a worker's row; KeyError if it was never declared."""
+    """Return the word of counter `name` in a worker's row; KeyError if it was never declared, or is a sum.
+
+    Of an outcome it is the word of site 0: add `slot * SITE_WORDS` for another one.
+    """
     return _INDEX[name]
 
 
 CounterRow = memoryview
-"""`len(COUNTERS)` unsigned 64-bit words (format `Q`): `row[index("hits")] += 1`."""
+"""`ROW_WORDS` unsigned 64-bit words (format `Q`): `row[index("fetches")] += 1`."""
 
 
 def private_row() -> CounterRow:
     """Return a row of zeros that is not shared: for tests and tools."""
-    return memoryview(bytearray(8 * len(COUNTERS))).cast("Q")
+    return memoryview(bytearray(8 * ROW_WORDS)).cast("Q")
+
+
+def totals(rows: Sequence[CounterRow]) -> dict[str, int]:
+    """Return every counter over some rows, in the order of COUNTERS."""
+    sums = {name: sum(sum(row[_INDEX[name] : _OTHERS_AT : SITE_WORDS]) for row in rows) for name in OUTCOMES}
+    sums["requests"] = sum(sums.values())  # of what was read: a worker may count on meanwhile
+    sums |= {name: sum(row[_INDEX[name]] for row in rows) for name in _OTHERS}
+    return {declared.name: sums[declared.name] for declared in COUNTERS}
+
+
+def site_outcomes(rows: Sequence[CounterRow], slot: int) -> dict[str, int]:
+    """Return how the requests of one site were answered, and `requests`, their sum."""
+    at = slot * SITE_WORDS
+    sums = {name: sum(row[at + place] for row in rows) for place, name in enumerate(OUTCOMES)}
+    return {"requests": sum(sums.values())} | sums

@@ -34,7 +34,7 @@ from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
-from accel.stats.counters import index, private_row
+from accel.stats.counters import private_row, totals
 from accel.stats.records import LogRecord
 from accel.store.numbers import SECRET_BYTES, Numbers, table_bytes
 from accel.store.private import PrivateStore
@@ -272,7 +272,7 @@ class Scene:
 
     def count(self, name: str) -> int:
         """Return a counter."""
-        return self.counters[index(name)]
+        return totals([self.counters])[name]
 
     def counts(self, *names: str) -> tuple[int, ...]:
         """Return several counters."""

@@ -23,8 +23,6 @@ from side.works import Way, Work
 LOAD_SHARE = 0.7
 WARM_REQUESTS = 2000
 WARM_FETCHES = 200
-PASSES = 3
-"""So often is each of many URLs asked for before: stored, looked up, and found as often as it will be."""
 NUMBERS_A_RUN = 10_000_000
 """Each run's numbers begin so far after the last one's, so nobody asks twice for what must be new."""
 
@@ -113,8 +111,7 @@ class Bench:
 
     def _warm(self, server: Server, work: Work) -> None:
         if work.urls:
-            for _ in range(PASSES):
-                self._run(server, work, f"n:{self._urls(work)}", "numbers=count:0")
+            self._run(server, work, f"n:{self._urls(work)}", "numbers=count:0")
         elif work.is_hit:
             self._ended(self._generator(work, str(server.port), "1", "n:1"), server, work)
             self._run(server, work, f"n:{self._amount.requests or WARM_REQUESTS}")

@@ -11,7 +11,7 @@ from local_board import LocalBoard
 from accel.config import Address, BackendConfig, Limits, OriginOptions, OriginTimeouts
 from accel.http.message import CHUNKED, Fields, Line
 from accel.origin.fetch import BodySource, Origin, OriginRequest, OriginResponse
-from accel.stats.counters import index, private_row
+from accel.stats.counters import private_row, totals
 
 PATIENT = OriginTimeouts(connect_s=5.0, first_byte_s=20.0, between_bytes_s=20.0)
 
@@ -36,7 +36,7 @@ class Worker:
 
     def count(self, name: str) -> int:
         """Return a counter."""
-        return self.counters[index(name)]
+        return totals([self.counters])[name]
 
     async def fetch(
         self,

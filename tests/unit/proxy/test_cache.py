@@ -12,7 +12,7 @@ from accel.http.cache_status import Forward
 from accel.http.message import Fields, Line, Request
 from accel.proxy.cache import Cache, Found
 from accel.proxy.covering import key_names
-from accel.stats.counters import index, private_row
+from accel.stats.counters import private_row, totals
 from accel.store.numbers import Numbers
 from accel.store.private import PrivateStore
 
@@ -59,7 +59,7 @@ class Shelf:
 
     def count(self, name: str) -> int:
         """Return a counter."""
-        return self.counters[index(name)]
+        return totals([self.counters])[name]
 
 
 def request(*lines: Line) -> Request:

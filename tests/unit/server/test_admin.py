@@ -91,6 +91,14 @@ async def test_the_root_lists_every_route(server: admin.AdminServer) -> None:
     assert {"GET /stat", "POST /purge", "GET /readyz"} <= set(routes)
 
 
+async def test_metrics_are_openmetrics_text(server: admin.AdminServer) -> None:
+    status, fields, body = await exchange(server.addresses[0], b"GET /metrics HTTP/1.1\r\nHost: accel\r\n\r\n")
+
+    assert (status, fields[b"content-type"].partition(b";")[0]) == (200, b"application/openmetrics-text")
+    assert b"accel_requests_total{" in body
+    assert body.endswith(b"# EOF\n")
+
+
 async def test_an_answer_is_fresh_and_ends_its_connection(server: admin.AdminServer) -> None:
     _, fields, body = await exchange(server.addresses[0], b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
 

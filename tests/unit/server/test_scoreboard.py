@@ -16,7 +16,7 @@ from accel.server.scoreboard import (
     WorkerBoard,
     WorkerState,
 )
-from accel.stats.counters import COUNTERS, index
+from accel.stats.counters import COUNTERS, OUTCOMES, ROW_WORDS, SITE_SLOTS, SITE_WORDS, index
 
 
 @pytest.fixture
@@ -62,15 +62,26 @@ def test_turns_are_a_sequence_over_all_processes(board: Scoreboard) -> None:
 def test_counters_of_all_rows_are_added_up(board: Scoreboard) -> None:
     for row in range(3):
         board.counters(row)[index("hits")] += row + 1
-    board.counters(2)[len(COUNTERS) - 1] += 5
+    board.counters(2)[ROW_WORDS - 1] += 5
     sums = board.counter_sums()
-    assert (sums["hits"], sums[COUNTERS[-1].name], sum(sums.values())) == (6, 5, 11)
+    assert (sums["hits"], sums["requests"], sums[COUNTERS[-1].name], sum(sums.values())) == (6, 6, 5, 17)
+
+
+def test_requests_are_the_sum_of_how_they_were_answered_in_every_site(board: Scoreboard) -> None:
+    for place, name in enumerate(OUTCOMES):
+        board.counters(place % 3)[index(name)] += 1
+        board.counters(place % 3)[(SITE_SLOTS - 1) * SITE_WORDS + index(name)] += 10 + place
+
+    assert board.counter_sums()["requests"] == 5 + 60
+    assert board.site_sums(0) == {"requests": 5} | dict.fromkeys(OUTCOMES, 1)
+    assert board.site_sums(SITE_SLOTS - 1) == {"requests": 60} | dict(zip(OUTCOMES, range(10, 15), strict=True))
+    assert board.site_sums(1)["requests"] == 0
 
 
 def test_rows_do_not_touch_each_other(board: Scoreboard) -> None:
     board.use_rows(WORKER_ROWS)
     last = worker(board, WORKER_ROWS - 1)
-    last.counters[len(COUNTERS) - 1] = 7
+    last.counters[ROW_WORDS - 1] = 7
     last.override_uses[0] = 2
     last.override_uses[OVERRIDE_SLOTS - 1] = 4
     last.add_in_flight(BACKEND_ROWS - 1, 1)

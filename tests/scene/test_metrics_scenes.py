@@ -1,0 +1,74 @@
+"""What a scraper reads while workers are killed: the numbers that the clients saw."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from accel_process import Accel, StartAccel
+from children import eventually
+from fault_origin import FaultOrigin, reply
+from http_clients import Load, ask
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+pytestmark = pytest.mark.scene
+REPLACED_S = 5.0
+
+
+def scraped(accel: Accel, name: str) -> dict[str, float]:
+    """Return the samples of one counter by the value of its outcome, or by nothing."""
+    families = {family.name: family for family in text_string_to_metric_families(accel.metrics())}
+    sums: dict[str, float] = {}
+    for sample in families[name].samples:
+        label = sample.labels.get("outcome", "")
+        sums[label] = sums.get(label, 0) + sample.value
+    return sums
+
+
+def kill(accel: Accel, pid: int) -> None:
+    """Kill a worker and wait until two accept again."""
+
+    def is_replaced() -> bool:
+        pids = accel.accepting_pids()
+        return len(pids) == 2 and pid not in pids
+
+    os.kill(pid, signal.SIGKILL)
+    eventually(f"worker {pid} is replaced", is_replaced, REPLACED_S)
+
+
+def test_no_request_is_lost_or_counted_twice_when_workers_are_killed(
+    start_accel: StartAccel, fault: FaultOrigin
+) -> None:
+    fault.on("/page", reply(b"page", "Cache-Control: max-age=600"))
+    fault.on("/own", reply(b"own", "Cache-Control: no-store"))
+    accel = start_accel([fault.backend])
+    asked = {"hit": 0.0, "miss": 0.0, "pass": 0.0, "synthetic": 0.0, "error": 0.0}
+
+    for turn in range(4):
+        for _ in range(20):
+            asked["hit" if ask(accel, "/page").is_hit else "miss"] += 1
+            ask(accel, "/own", "POST", b"x")
+            asked["pass"] += 1
+        kill(accel, accel.worker_pids()[turn % 2])
+        assert scraped(accel, "accel_requests") == asked
+
+    assert asked["hit"] == 79
+    assert scraped(accel, "accel_fetches") == {"": asked["miss"] + asked["pass"]}
+
+
+def test_a_scrape_under_load_adds_up_and_never_goes_back(start_accel: StartAccel, fault: FaultOrigin) -> None:
+    fault.on("/page", reply(b"page", "Cache-Control: max-age=600"))
+    accel = start_accel([fault.backend])
+    seen = [0.0]
+
+    with Load(accel.port, ["/page"]) as load:
+        for _ in range(3):
+            load.wait_more(200)
+            kill(accel, accel.worker_pids()[0])
+            seen.append(sum(scraped(accel, "accel_requests").values()))
+        load.wait_more(200)
+
+    assert seen == sorted(seen)
+    lost = len(load.failures)
+    assert abs(accel.counter("requests") - load.done) <= lost, "what a killed worker held may or may not be counted"

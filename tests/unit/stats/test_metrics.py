@@ -1,0 +1,105 @@
+"""The metrics text: parsed as Prometheus parses it, complete, documented, and the same numbers as elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from fake_control import FakeControl
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from accel.stats import metrics
+from accel.stats.counters import COUNTERS
+from accel.stats.metric_families import FAMILIES, UNLABELLED
+
+Families = dict[str, Metric]
+
+
+def parsed(control: FakeControl) -> Families:
+    """Return the families of a snapshot by name; the parser raises ValueError for what is no OpenMetrics."""
+    snapshot = metrics.Snapshot(
+        control.facts(), control.counters(), control.workers(), control.backends(), control.store()
+    )
+    families = list(text_string_to_metric_families(metrics.exposition(snapshot).decode()))
+    assert max(Counter(family.name for family in families).values()) == 1
+    return {family.name: family for family in families}
+
+
+def samples(families: Families, name: str) -> dict[tuple[str, ...], float]:
+    """Return a family's samples by the values of their labels."""
+    return {tuple(sample.labels.values()): sample.value for sample in families[name].samples}
+
+
+def test_every_counter_is_in_exactly_one_metric() -> None:
+    placed = Counter(name for family in FAMILIES for name in family.counters.values())
+
+    assert placed == Counter(one.name for one in COUNTERS if one.name not in UNLABELLED)
+
+
+def test_every_metric_is_documented_and_named_by_the_conventions(control: FakeControl) -> None:
+    for family in parsed(control).values():
+        assert family.name.startswith("accel")
+        assert family.documentation.endswith("."), family.name
+        assert not family.name.endswith(("_total", "_count", "_ms", "_us")), family.name
+
+
+def test_every_counter_is_documented_in_its_metric(control: FakeControl) -> None:
+    families = parsed(control)
+
+    meant = {one.name: one.meaning for one in COUNTERS}
+    for family in FAMILIES:
+        documentation = families[f"accel_{family.name}"].documentation.lower()
+        assert all(meant[name].lower() in documentation for name in family.counters.values()), family.name
+
+
+def test_every_counter_has_its_value(control: FakeControl) -> None:
+    control.counted = {one.name: place for place, one in enumerate(COUNTERS, 1)}
+
+    families = parsed(control)
+
+    for family in FAMILIES:
+        expected = {(label,) if label else (): control.counted[name] for label, name in family.counters.items()}
+        assert samples(families, f"accel_{family.name}") == expected
+
+
+def test_backends_and_their_pools_are_told(control: FakeControl) -> None:
+    control.backend_rows[0]["pools"] = ["", "images"]
+    control.backend_rows[1]["pools"] = ["images"]
+
+    families = parsed(control)
+
+    assert samples(families, "accel_backend_up") == {("127.0.0.1:8001",): 1, ("127.0.0.1:8002",): 0}
+    assert samples(families, "accel_backend_weight") == {("127.0.0.1:8001",): 0.43, ("127.0.0.1:8002",): 2}
+    assert samples(families, "accel_backend_fetch_failures")[("127.0.0.1:8002",)] == 3
+    pools = samples(families, "accel_pool_backends")
+    assert (pools["default", "up"], pools["images", "up"], pools["images", "down"]) == (1, 1, 1)
+    assert samples(families, "accel_pool_fetches_in_flight") == {("default",): 1, ("images",): 1}
+
+
+def test_workers_are_counted_by_state(control: FakeControl) -> None:
+    families = parsed(control)
+
+    assert samples(families, "accel_workers") == {("starting",): 0, ("accepting",): 1, ("leaving",): 0}
+    assert samples(families, "accel_worker_connections") == {("1",): 3}
+
+
+@pytest.mark.parametrize("kind", ["shared", "private"])
+def test_both_kinds_of_store_are_told(control: FakeControl, kind: str) -> None:
+    if kind == "private":
+        control.store_figures = {"kind": "private", "size_bytes": 77}
+
+    families = parsed(control)
+
+    if kind == "private":
+        assert samples(families, "accel_store_size_bytes") == {(): 77}
+        assert "accel_store_segments" not in families
+    else:
+        assert samples(families, "accel_store_segments")[("sealed",)] == 3
+        assert samples(families, "accel_store_filled_bytes") == {(): 3145728}
+
+
+def test_text_of_others_is_escaped(control: FakeControl) -> None:
+    control.backend_rows[0]["address"] = 'unix:/a "b"\\c'
+
+    assert ('unix:/a "b"\\c',) in samples(parsed(control), "accel_backend_up")
