@@ -31,6 +31,8 @@ _BYTES_IN, _BYTES_OUT = index("client_bytes_in"), index("client_bytes_out")
 _HEAD_TIMEOUTS, _BODY_TIMEOUTS = index("head_timeouts"), index("body_timeouts")
 _IDLE_TIMEOUTS, _WRITE_TIMEOUTS = index("idle_timeouts"), index("write_timeouts")
 _LINGER_S = 2.0
+_JOINED_BYTES = 16 * 1024
+"""Up to here several buffers go out as one: copying is cheaper than a second one."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
 
 
@@ -55,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         "_body_began_at",
         "_body_bytes_then",
         "_clients",
+        "_corked",
         "_current",
         "_has_failed",
         "_hot",
@@ -98,6 +101,7 @@ class ClientConnection(asyncio.Protocol):
         self._body_began_at = 0.0
         self._body_bytes_then = 0
         self._written_bytes = 0
+        self._corked = b""  # an answer's head that waits for the first piece of its body
         self._pace = ReadingPace()
 
     # What the event loop calls.
@@ -203,17 +207,33 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Send; raises ClientGone if the connection is lost."""
+        if self._corked:
+            self.writelines([data])
+            return
         if self.phase is Phase.CLOSED:
             raise ClientGone("connection lost")
         self._count_out(len(data))
         self.transport.write(data)
 
+    def write_soon(self, data: bytes) -> None:
+        """Send together with what is written next, at the latest in the loop's next turn: a write is dear."""
+        if self._corked:
+            self._uncork()
+        self._corked = data
+        asyncio.get_running_loop().call_soon(self._uncork)
+
     def writelines(self, buffers: list[bytes | memoryview]) -> None:
-        """Send several buffers without joining them; raises ClientGone if the connection is lost."""
+        """Send several buffers, long ones without joining them; raises ClientGone if the connection is lost."""
+        if self._corked:
+            buffers, self._corked = [self._corked, *buffers], b""
         if self.phase is Phase.CLOSED:
             raise ClientGone("connection lost")
-        self._count_out(sum(map(len, buffers)))
-        self.transport.writelines(buffers)
+        size = sum(map(len, buffers))
+        self._count_out(size)
+        if size <= _JOINED_BYTES:
+            self.transport.write(b"".join(buffers))
+        else:
+            self.transport.writelines(buffers)
 
     async def drain(self) -> None:
         """Wait until the client has read enough for more to be written; raises ClientGone."""
@@ -235,6 +255,7 @@ class ClientConnection(asyncio.Protocol):
     def finished(self, exchange: Exchange, keep: bool) -> None:
         """The exchange has written its whole answer."""
         assert exchange is self._current
+        self._uncork()
         self._current = None
         if self.phase is Phase.CLOSED:
             return
@@ -251,6 +272,7 @@ class ClientConnection(asyncio.Protocol):
 
     def become_tunnel(self) -> tuple[asyncio.Transport, bytes]:
         """Hand the transport to a tunnel, with what the client already sent beyond its request."""
+        self._uncork()
         self._enter(Phase.TUNNEL)
         self.transport.pause_reading()
         return self.transport, self.parser.after_upgrade or b""
@@ -360,6 +382,11 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._pause_reading()
             self._waiting.append(refused)
+
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, b""
+        if corked and self.phase is not Phase.CLOSED:
+            self.write(corked)
 
     def _close_politely(self) -> None:
         """Close so that the last answer arrives whatever the client is sending or about to send (RFC 9112 §9.6)."""

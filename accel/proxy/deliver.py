@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from accel.proxy.streaming import BodyReader
 
 _NOT_MODIFIED, _PARTIAL = index("not_modified"), index("partial")
-_JOINED_BYTES = 16 * 1024
-"""Up to here head and body go out as one buffer: copying is cheaper than a second one."""
 _BODILESS = frozenset({204, 304})
 _REWRITTEN = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
 
@@ -68,8 +66,6 @@ def send_stored(exchange: Exchange, entry: Entry, record: Record, now: float, me
     exchange.sent_head(entry.stored.status, 0 if exchange.is_head else record.length)
     if exchange.is_head:
         exchange.connection.write(head + tail)
-    elif record.length <= _JOINED_BYTES:
-        exchange.connection.write(b"".join((head, tail, *record.chunks())))
     else:
         exchange.connection.writelines([head + tail, *record.chunks()])
 
@@ -103,7 +99,7 @@ async def send_fill(exchange: Exchange, fill: Fill | Join, now: float, member: b
                     pass
         framing, frame = _framing(exchange, fill.length, entry.stored.status)
         exchange.sent_head(entry.stored.status)
-        exchange.connection.write(_head(exchange, entry, fill.length, now) + framing + tail_of())
+        exchange.connection.write_soon(_head(exchange, entry, fill.length, now) + framing + tail_of())
         if not exchange.is_head:
             await _copy(exchange, reader.read, frame)
     finally:
@@ -125,7 +121,7 @@ async def send_passed(exchange: Exchange, response: OriginResponse, member: byte
         edited = _edited(exchange, head.status, lines)
         closing = exchange.decide_keep()
         exchange.sent_head(head.status)
-        exchange.connection.write(
+        exchange.connection.write_soon(
             b"%b%b%bCache-Status: %b\r\n%b%b\r\n"
             % (status_line(head.status, head.reason), field_lines(edited), VIA_LINE, member, framing, closing)
         )
