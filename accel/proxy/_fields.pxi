@@ -4,7 +4,7 @@ cdef enum Kind:
     IGNORED  # nothing that is decided depends on it
     KEYED  # its value joins the signature
     GENERAL  # whatever it says, the general path decides
-    CONNECTION  # keep-alive and close are understood, all else is the general path's
+    CONNECTION  # keep-alive and close are understood, all else is the general path's; rules may read it too
     COOKIE  # some cookies' values join the signature
 
 cdef enum:
@@ -94,6 +94,7 @@ cdef class FieldTable:
     cdef Named[BUCKETS] names
     cdef int keyed_count, cookie_count
     cdef readonly bint keys_client  # the client's address joins the signature
+    cdef bint keys_connection
     cdef tuple cookies
 
     def __init__(self, general, keyed, cookies, bint keys_client):
@@ -108,7 +109,8 @@ cdef class FieldTable:
         for name in general:
             self.add(name, GENERAL, 0)
         for slot, name in enumerate(keyed):
-            self.add(name, KEYED, slot)
+            self.add(name, CONNECTION if name == b"connection" else KEYED, slot)
+        self.keys_connection = b"connection" in keyed
         self.add(b"connection", CONNECTION, 0)
         if cookies:
             self.add(b"cookie", COOKIE, 0)
@@ -149,12 +151,18 @@ cdef class FieldTable:
                 continue
             if named.kind == KEYED and values[named.slot].at == NULL:
                 values[named.slot] = head.lines[at].value
-            elif named.kind == CONNECTION and is_name(&head.lines[at].value, b"close", 5):
-                closes[0] = True
             elif named.kind == COOKIE and cookie.at == NULL:
                 cookie = head.lines[at].value
-            elif named.kind != CONNECTION or not is_name(&head.lines[at].value, b"keep-alive", 10):
+            elif named.kind != CONNECTION:
                 return False  # the general path's, or said twice
+            elif is_name(&head.lines[at].value, b"close", 5):
+                closes[0] = True
+            elif not is_name(&head.lines[at].value, b"keep-alive", 10):
+                return False
+            if named.kind == CONNECTION and self.keys_connection:
+                if values[named.slot].at != NULL:
+                    return False
+                values[named.slot] = head.lines[at].value
         made.size = 0
         put_byte(made, 72 if head.is_head else 71)
         put_text(made, &head.target)

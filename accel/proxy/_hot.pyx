@@ -29,6 +29,8 @@ cdef extern from "sys/socket.h":
 cdef enum:
     OUT_BYTES = 64 * 1024
     COPIED_BYTES = 16 * 1024  # longer bodies go out from where they lie
+    MOST_HOSTS = 1024  # Host values whose table is known: a name has as many as it has spellings
+    ENTRY_BYTES = 1024  # for each entry, on the average
 
 cdef int WORLD = numbers.WORLD, EDITION = numbers.EDITION, ALL_HARD = numbers.ALL_HARD, ALL_SOFT = numbers.ALL_SOFT
 cdef int HITS = index("hits"), NOT_MODIFIED = index("not_modified")
@@ -59,6 +61,7 @@ cdef class Replayer:
     cdef Bounds bounds
     cdef uint64_t request_limit
     cdef int entries
+    cdef size_t young_bytes
     cdef bint is_last  # the request under way closes its connection
     cdef bint is_blocked  # the socket did not take all
     cdef object last_host
@@ -78,6 +81,7 @@ cdef class Replayer:
     def forget(self):
         """Forget everything: what decides has changed."""
         self.tables, self.young, self.old = {}, {}, {}
+        self.young_bytes = 0
         self.last_host = self.last_table = None
 
     def bound(self, limits):
@@ -88,8 +92,10 @@ cdef class Replayer:
 
     def govern(self, bytes authority not None, FieldTable table):
         """Sign requests whose Host is exactly `authority` by `table`; None: they are the general path's."""
+        if len(self.tables) >= MOST_HOSTS:
+            self.tables.clear()
         self.tables[authority] = table
-        self.last_host = None
+        self.last_host = self.last_table = None
 
     def keep(self, bytes signature not None, Glance glance not None, Glance listed, bytes head not None, entry,
              bint is_not_modified, note):
@@ -115,11 +121,17 @@ cdef class Replayer:
     def __len__(self):
         return len(self.young) + len(self.old)
 
+    @property
+    def hosts(self):
+        """How many values of Host are known."""
+        return len(self.tables)
+
     cdef put(self, bytes signature, Replay made):
         """Keep what was used lately: when the young ones are many they are the old ones, which go unless used."""
-        if len(self.young) >= self.entries:
-            self.old, self.young = self.young, {}
+        if len(self.young) >= self.entries or self.young_bytes >= <size_t>self.entries * ENTRY_BYTES:
+            self.old, self.young, self.young_bytes = self.young, {}, 0
         self.young[signature] = made
+        self.young_bytes += PyBytes_GET_SIZE(signature) + PyBytes_GET_SIZE(made.head)
 
     cdef Replay known(self, bytes signature):
         cdef Replay found = self.young.get(signature)
@@ -144,19 +156,21 @@ cdef class Replayer:
         if not self.is_on or connection.transport.get_write_buffer_size():
             return data
         now = self.now()
-        while goes_on and taken < length and scan(start + taken, length - taken, &self.bounds, &self.head):
+        while goes_on and not self.is_blocked and taken < length and scan(start + taken, length - taken, &self.bounds, &self.head):
             goes_on = self.replayed(connection, now)
             if self.unknown is None:
                 taken += self.head.size
                 goes_on = goes_on and not self.is_last
         if not taken:
             return data
+        if self.is_last:
+            taken = length  # what comes behind is not read as a request (RFC 9112 §9.6)
         self.counters[BYTES_IN] += taken
         self.flush(connection)
         connection.since = self.monotonic()
         if self.is_last or self.is_blocked:
             connection.after_replay(self.is_last)
-        return None if taken == length or self.is_last else data[taken:]
+        return None if taken == length else data[taken:]
 
     cdef bint replayed(self, connection, double now) except -1:
         """Answer the request in `head`; False: it was not, with `unknown` set, or nothing may follow it at once."""
@@ -165,6 +179,7 @@ cdef class Replayer:
         cdef Replay replay
         cdef bytes signature
         cdef object record = None
+        cdef bint is_long
         cdef double age_s
         if table is None:
             self.unknown = NEW_HOST
@@ -183,24 +198,28 @@ cdef class Replayer:
             self.unknown = signature
             return False
         age_s = replay.initial_age_s + max(0.0, now - replay.response_at)
+        is_long = replay.has_body and not (replay.glance.is_whole and replay.glance.length <= COPIED_BYTES)
+        self.make_room(connection, replay, is_long)
         if not replay.stands(self.words, age_s):
             self.young.pop(signature, None)
             self.unknown = signature
             return False
-        if replay.has_body and not (replay.glance.is_whole and replay.glance.length <= COPIED_BYTES):
-            record = replay.glance.keep()
+        if is_long:
+            record = replay.glance.keep()  # with the pin
             if record is None:
                 self.unknown = signature
                 return False
         if self.request_limit:
-            connection.exchanges += 1
-            closes = closes or connection.exchanges >= self.request_limit
+            closes = closes or connection.exchanges + 1 >= self.request_limit
+        self.gather(replay, age_s, closes, is_long)
+        # From here on nothing is pinned but by `record`.
         self.is_last = closes
+        if self.request_limit:
+            connection.exchanges += 1
         self.count(replay, now)
-        if record is not None:
-            self.gather_head(connection, replay, age_s, closes, 0)
-            return self.send_long(connection, record)
-        return self.gather(connection, replay, age_s, closes)
+        if is_long:
+            self.send_long(connection, record)
+        return not is_long
 
     cdef inline FieldTable table(self):
         """Return the table of the head's host; most requests name the same one as the last."""
@@ -227,33 +246,31 @@ cdef class Replayer:
             replay.note(replay.unnoted)
             replay.unnoted, replay.noted_at = 0, now
 
-    cdef char *gather_head(self, connection, Replay replay, double age_s, bint closes, size_t more):
-        """Write an answer's head behind what is gathered, with room for `more` bytes; return where it ends."""
-        cdef size_t head_bytes = PyBytes_GET_SIZE(replay.head)
-        cdef char *at
-        if self.filled + head_bytes + TAIL_BYTES + more > OUT_BYTES:
+    cdef make_room(self, connection, Replay replay, bint is_long):
+        """Send what is gathered if an answer has no room behind it."""
+        cdef size_t more = PyBytes_GET_SIZE(replay.head) + TAIL_BYTES
+        if replay.has_body and not is_long:
+            more += replay.glance.length
+        if self.filled + more > OUT_BYTES:
             self.flush(connection)
-        at = put_literal(self.out + self.filled, PyBytes_AS_STRING(replay.head), head_bytes)
+
+    cdef void gather(self, Replay replay, double age_s, bint closes, bint is_long) noexcept:
+        """Write an answer behind what is gathered, but for a long body, and let its pin go unless that has it."""
+        cdef char *at = self.out + self.filled
+        at = put_literal(at, PyBytes_AS_STRING(replay.head), PyBytes_GET_SIZE(replay.head))
         at += replay.tail(at, age_s, closes)
+        if replay.has_body and not is_long:
+            at = put_literal(at, replay.glance.body, replay.glance.length)
         self.filled = at - self.out
-        return at
+        if not is_long:
+            replay.glance.leave()
 
-    cdef bint gather(self, connection, Replay replay, double age_s, bint closes) except -1:
-        """Write an answer behind what is gathered, and let its pin go."""
-        cdef size_t length = replay.glance.length if replay.has_body else 0
-        cdef char *at = self.gather_head(connection, replay, age_s, closes, length)
-        memcpy(at, replay.glance.body, length)
-        self.filled += length
-        replay.glance.leave()
-        return True
-
-    cdef bint send_long(self, connection, record) except -1:
+    cdef send_long(self, connection, record):
         """Send what is gathered and a body from where it lies; its pin goes with the last buffer. Nothing may follow."""
         gathered = PyBytes_FromStringAndSize(self.out, self.filled)
         self.filled = 0
         self.is_blocked = True
         connection.writelines([gathered, *record.chunks()])
-        return False
 
     cdef flush(self, connection):
         """Send what was gathered: straight to the socket, and what it does not take by the transport."""

@@ -120,15 +120,15 @@ cdef bint scan(const char *data, size_t length, const Bounds *bounds, Head *head
             return False
         line = &head.lines[head.count]
         at = scan_line(at, end, line)
-        if at == NULL or at == end or <size_t>(at - line.name.at) > bounds.field_bytes:
-            return False
+        if at == NULL or at == end or <size_t>(at - line.name.at) >= bounds.field_bytes:
+            return False  # the parser counts four bytes beside name and value, of which three must be here
         if is_name(&line.name, b"host", 4):
             if head.host.at != NULL:
                 return False
             head.host = line.value
         else:
             head.count += 1
-    if end - at < 2 or at[1] != 10 or head.host.at == NULL or <size_t>(at - begun) > bounds.head_bytes:
+    if end - at < 2 or at[1] != 10 or head.host.at == NULL or <size_t>(at - begun) + head.count >= bounds.head_bytes:
         return False
     head.size = at + 2 - data
     return True

@@ -171,13 +171,14 @@ class ClientConnection(asyncio.Protocol):
         if self.phase is Phase.LINGER:
             return
         exchange = Exchange(self, self._clients.service, request, self._flow)
-        exchange.signature, self._signature = self._signature, None
+        signature, self._signature = self._signature, None
         self.exchanges += 1
         if request.body_length:
             self._receiving = exchange
             self._body_began_at = self._last_read_at
             self._body_bytes_then = 0
         if self.phase is not Phase.BUSY:
+            exchange.signature = signature
             self._start(exchange)
         else:
             self._waiting.append(exchange)

@@ -32,7 +32,6 @@ from __future__ import annotations
 import weakref
 from contextlib import suppress
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING, cast
 
 from accel.caching.key import EXTRA
@@ -42,7 +41,7 @@ from accel.proxy import deliver
 from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
 
 if TYPE_CHECKING:
-    from accel.proxy.cache import Entry, Found, Listed
+    from accel.proxy.cache import Entry, Found, Variants
     from accel.proxy.exchange import Exchange
     from accel.proxy.service import Service
     from accel.store._shared import SharedRecord
@@ -55,9 +54,16 @@ MOST_FIELDS = 24
 
 GENERAL = frozenset(
     b"accel-explain authorization cache-control content-length expect if-match if-range if-unmodified-since pragma"
-    b" range te trailer transfer-encoding upgrade".split()
+    b" proxy-connection range te trailer transfer-encoding upgrade".split()
 )
-"""Requests with one of these are never replayed: each can change what the answer is in ways of its own."""
+"""Requests with one of these are never replayed: each can change what the answer is, or how it is framed, in ways of
+its own (llhttp reads Proxy-Connection as Connection)."""
+_UNKEYABLE = frozenset({b"connection", b"close"})
+"""What cannot be keyed for a Vary: whether `close` counts as there depends on Connection (`http.fields.hop_by_hop`)."""
+LONGEST_NAME = 40
+"""Bytes of a field's name that a table has room for."""
+LONGEST_LIFETIME_S = 1e12
+"""Beyond, seconds are no number that the compiled side writes."""
 KEYED = (b"if-none-match", b"if-modified-since")
 """What browsers ask again with: a 304 for one value of them is a 304 for the next request with it."""
 
@@ -103,7 +109,7 @@ class Hot:
     def _learn(self, signature: bytes, exchange: Exchange, found: Found, matters: _Matters) -> None:
         assert found.entry is not None and found.record is not None
         entry, asked = found.entry, exchange.asking.asked
-        if not isfinite(entry.stored.terms.lifetime_s):
+        if not entry.stored.terms.lifetime_s < LONGEST_LIFETIME_S:
             return
         listed = listing = None
         if found.key != found.primary:
@@ -115,7 +121,8 @@ class Hot:
         if glance is None or (listed is not None and listing is None):
             return  # replaced a moment ago
         head, is_not_modified = deliver.repeated_head(exchange, entry, found.record)
-        note = partial(_note, weakref.ref(entry), listed)
+        variants, values = (None, b"") if listed is None else (listed.variants, listed.values)
+        note = partial(_note, weakref.ref(entry), variants, values)
         with suppress(ValueError):  # more tags than a replay has room for
             self.replayer.keep(signature, glance, listing, head, entry, is_not_modified, note)
 
@@ -132,21 +139,24 @@ class _Matters:
 
     def __init__(self, keyed: set[bytes], cookies: tuple[bytes, ...], keys_client: bool) -> None:
         self.keyed, self._cookies, self._keys_client = keyed, cookies, keys_client
+        self._table: FieldTable | None = None
 
     def add(self, names: set[bytes]) -> bool:
         """Let some fields matter from now on; False if there is no room for them, or they cannot be keyed."""
-        if len(self.keyed) + len(names) > MOST_FIELDS or b"connection" in names:
+        is_long = any(len(name) > LONGEST_NAME for name in names)
+        if is_long or len(self.keyed) + len(names) > MOST_FIELDS or not names.isdisjoint(_UNKEYABLE):
             return False
         self.keyed |= names
+        self._table = None
         return True
 
     def table(self) -> FieldTable | None:
         """Return the fields' classes; None if more matters than a table has room for."""
-        cookies = () if b"cookie" in self.keyed else self._cookies
-        try:
-            return FieldTable(GENERAL, tuple(sorted(self.keyed)), cookies, self._keys_client)
-        except ValueError:
-            return None
+        if self._table is None:
+            cookies = () if b"cookie" in self.keyed else self._cookies
+            with suppress(ValueError):
+                self._table = FieldTable(GENERAL, tuple(sorted(self.keyed)), cookies, self._keys_client)
+        return self._table
 
 
 def _matters(policy: CompiledPolicy) -> _Matters | None:
@@ -171,10 +181,13 @@ def _matters(policy: CompiledPolicy) -> _Matters | None:
     return _Matters(keyed - GENERAL, tuple(sorted(cookies)), keys_client)
 
 
-def _note(entry: weakref.ref[Entry], listed: Listed | None, count: int) -> None:
-    """Keep the general path's books: how often a response was used, and which variants lately."""
+def _note(entry: weakref.ref[Entry], variants: Variants | None, values: bytes, count: int) -> None:
+    """Keep the general path's books: how often a response was used, and which variants lately.
+
+    Holds no record: that would pin a segment for as long as anything is remembered.
+    """
     found = entry()
     if found is not None:
         found.hits += count
-    if listed is not None:
-        listed.variants.used(listed.values)
+    if variants is not None:
+        variants.used(values)
