@@ -165,6 +165,8 @@ class LogOptions:
     path: str | None = None
     """`-` for standard output, None for no log."""
     format: LogFormat = LogFormat.COMBINED
+    memory_bytes: int = 4 * 1024 * 1024
+    """Of each worker's ring of records, from which files are written and `accelctl log` reads; 0: none."""
 
 
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))

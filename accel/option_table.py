@@ -66,6 +66,7 @@ SIZE = Kind("SIZE", at_least(1, values.size), values.show_size)
 HEAD_SIZE = Kind("SIZE", at_least(256, values.size), values.show_size)
 WINDOW = Kind("SIZE", at_least(4096, values.size, values.show_size), values.show_size)
 MEMORY = Kind("SIZE", at_least(1 << 20, values.size, values.show_size), values.show_size)
+RING = Kind("SIZE", values.zero_or(at_least(256 << 10, values.size, values.show_size)), values.show_size)
 COUNT = Kind("N", values.whole_number)
 POSITIVE = Kind("N", at_least(1, values.whole_number))
 SHARE = Kind("SHARE", values.share, lambda share: f"{share:g}")
@@ -142,6 +143,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
     Group.LOGGING: (
         Option("access-log", "log.path", or_word("none", PATH), "File to append to; - for standard output."),
         Option("log-format", "log.format", values.one_of(LogFormat), "How a record is written."),
+        Option("log-memory", "log.memory_bytes", RING,
+               "What a worker keeps of its latest records, for files and accelctl log; 0: no log at all."),
     ),
     Group.PROCESSES: (
         Option("name", "server.name", Kind("NAME", values.instance_name), "Tells several accels apart."),

@@ -163,6 +163,8 @@ def _check(config: Config, given: Mapping[str, Given]) -> None:
     if config.store_directory is not None and config.store_kind is StoreKind.PRIVATE:
         hint = "private stores lie in no file; leave one of --store and --store-kind private out"
         raise ConfigError(given["store"].where, config.store_directory, hint)
+    if config.log.path is not None and not config.log.memory_bytes:
+        raise ConfigError(given["access-log"].where, config.log.path, "--log-memory 0 keeps no records to be written")
     _refuse_loop(config)
     for name in ("user", "group"):
         if name in given and os.geteuid() != 0:

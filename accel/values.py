@@ -95,6 +95,11 @@ def at_least(least: int, parse: Callable[[str], int], show: Callable[[int], str]
     return bounded
 
 
+def zero_or(parse: Callable[[str], int]) -> Callable[[str], int]:
+    """Return `parse` that takes 0, too."""
+    return lambda text: 0 if text == "0" else parse(text)
+
+
 def whole_number(text: str) -> int:
     """Return a number of 0 or more."""
     if not (text.isascii() and text.isdigit() and len(text) <= 12):

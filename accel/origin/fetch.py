@@ -67,16 +67,24 @@ class OriginRequest:
 class OriginResponse:
     """A response: its head, and its body as it is read."""
 
-    __slots__ = ("_conn", "_parser", "backend", "early", "head")
+    __slots__ = ("_conn", "_parser", "backend", "early", "head", "retries")
 
     def __init__(
-        self, head: Response, backend: str, early: bool, conn: OriginConnection, parser: ResponseParser
+        self,
+        head: Response,
+        backend: str,
+        early: bool,
+        conn: OriginConnection,
+        parser: ResponseParser,
+        retries: int = 0,
     ) -> None:
         self.head = head
         self.backend = backend
         """Which backend answered, for the log."""
         self.early = early
         """Whether it answered before it had the whole request; the rest was not sent."""
+        self.retries = retries
+        """How often it was tried before, here or elsewhere."""
         self._conn = conn
         self._parser = parser
 
@@ -187,6 +195,7 @@ class Origin:
                 attempt.excluded |= {backend.row}
                 if not self._may_retry(self._balancer.has_available(attempt.excluded)):
                     raise
+                attempt.retries += 1
                 continue
             try:
                 return await self._exchange(backend, conn, attempt)
@@ -195,6 +204,7 @@ class Origin:
                 if not self._may_retry(conn.is_reused and attempt.is_repeatable):
                     self._counters[_BAD_RESPONSES] += 1
                     raise
+                attempt.retries += 1
 
     def close(self) -> None:
         """Close idle connections; busy ones close when their exchange ends."""
@@ -250,7 +260,7 @@ class Origin:
             raise
         is_early = attempt.stop_upload()
         self._board.note_success(backend.row)
-        return OriginResponse(head, backend.label, is_early, conn, parser)
+        return OriginResponse(head, backend.label, is_early, conn, parser, attempt.retries)
 
     def _may_retry(self, is_allowed: bool) -> bool:
         """Tell whether a lawful retry is also within the budget."""
@@ -268,7 +278,7 @@ class Origin:
 class _Attempt:
     """What a fetch remembers from one try to the next."""
 
-    __slots__ = ("_upload", "body", "excluded", "head", "may_reuse", "request")
+    __slots__ = ("_upload", "body", "excluded", "head", "may_reuse", "request", "retries")
 
     def __init__(self, request: OriginRequest, closes: bool, host: bytes) -> None:
         self.request = request
@@ -279,6 +289,7 @@ class _Attempt:
         """Rows that could not be connected to."""
         self.may_reuse = True
         """False once a pooled connection turned out to be closed."""
+        self.retries = 0
         self._upload: Upload | None = None
 
     @property

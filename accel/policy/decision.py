@@ -6,7 +6,7 @@ for `limits`, which the engine must count before it does the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -22,9 +22,14 @@ class Rule:
 
     file: str
     line: int
+    text: str = field(init=False, repr=False, compare=False)
+    """`file:line`; made once, since each exchange's record has it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.file}:{self.line}")
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return self.text
 
 
 class EditMode(Enum):

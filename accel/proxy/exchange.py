@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from math import isnan, nan
 from typing import TYPE_CHECKING, TypeVarTuple, assert_never
 
 from accel.caching.reuse import Reuse, judge, only_if_cached
@@ -20,12 +21,11 @@ from accel.http.message import Fields, Request
 from accel.origin.fetch import IDEMPOTENT
 from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDecision
 from accel.policy.verdict import Action
-from accel.proxy import deliver, explain, forward, synth
+from accel.proxy import deliver, explain, forward, synth, telling
 from accel.proxy.asking import Asking
-from accel.proxy.cache import Found
+from accel.proxy.cache import Entry, Found
 from accel.proxy.outcome import Outcome
 from accel.proxy.streaming import RequestBody
-from accel.stats.access_log import LogRecord
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
@@ -50,16 +50,21 @@ class Exchange:
         "_refusal",
         "_settled",
         "_task",
+        "asked_at",
         "asking",
         "backend",
         "body",
         "body_bytes",
         "client_ip",
         "connection",
+        "first_byte_at",
         "head_sent",
         "keep",
         "outcome",
+        "reason",
         "request",
+        "retries",
+        "served",
         "service",
         "signature",
         "started_at",
@@ -81,6 +86,14 @@ class Exchange:
         self.status = 0
         self.body_bytes = 0
         self.backend = ""
+        self.first_byte_at = nan
+        self.asked_at = nan
+        """When it was forwarded, or began to wait for another's fetch."""
+        self.reason: Forward | None = None
+        """Why it was forwarded."""
+        self.retries = 0
+        self.served: Entry | None = None
+        """What is stored, or is being stored, that the answer is made of."""
         self.head_sent = False
         self.keep = False
         self.signature: bytes | None = None
@@ -153,8 +166,10 @@ class Exchange:
             case Action.LOOKUP:
                 self._look_up()
             case Action.PASS:
+                self.reason = decision.forward
                 self._go(Outcome.PASS, forward.passed, decision.forward)
             case Action.PIPE:
+                self.reason = Forward.BYPASS
                 self._go(Outcome.PASS, forward.piped)
             case Action.PURGE:
                 self._go(Outcome.SYNTHETIC, forward.purged)
@@ -175,6 +190,7 @@ class Exchange:
 
     def _look_up(self) -> None:
         if b"if-match" in self.request.fields or b"if-unmodified-since" in self.request.fields:
+            self.reason = Forward.REQUEST
             self._go(Outcome.PASS, forward.passed, Forward.REQUEST)  # the origin's to judge (RFC 9110 §13.2.1)
             return
         now = self.service.now()
@@ -200,13 +216,14 @@ class Exchange:
 
     def _hit(self, found: Found, outcome: Outcome, now: float) -> None:
         assert found.entry is not None and found.record is not None
-        self.outcome = outcome
+        self.outcome, self.served = outcome, found.entry
         deliver.send_hit(self, found.entry, found.record, now)
         if self.signature and outcome is Outcome.HIT and self.service.hot is not None:
             self.service.hot.learn(self.signature, self, found)
         self.finish()
 
     def _miss(self, found: Found, reason: Forward) -> None:
+        self.reason = reason
         if only_if_cached(self.request.fields):
             self.answer(synth.only_if_cached(self.date()), Outcome.ERROR)
         else:
@@ -216,6 +233,8 @@ class Exchange:
         self, outcome: Outcome, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest
     ) -> None:
         self.outcome = outcome
+        if self.reason is not None and isnan(self.asked_at):
+            self.asked_at = self.service.now()
         self._task = asyncio.get_running_loop().create_task(self._run(way, *rest))
 
     async def _run(self, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest) -> None:
@@ -245,6 +264,7 @@ class Exchange:
                 return
             case Recovery.RETRY if self._may_ask_again(ruled.pool, error):
                 self.asking, self._has_asked_again = self.asking.of_pool(ruled.pool), True
+                self.retries += 1
                 await self._run(way, *rest)
             case Recovery.ANSWER:
                 self._answer_ruled(ruled.answer, error.status)
@@ -281,6 +301,7 @@ class Exchange:
     def sent_head(self, status: int, body_bytes: int = 0) -> None:
         """Note that an answer's head went out, with so many bytes of body."""
         self.head_sent = True
+        self.first_byte_at = self.service.now()
         self.status = status
         self.body_bytes += body_bytes
 
@@ -341,6 +362,13 @@ class Exchange:
         self.connection.connection_lost(None)
 
     @property
+    def rule(self) -> str:
+        """The rule that decided on the request, as `file:line`; empty: none did."""
+        asking: Asking | None = getattr(self, "asking", None)  # its turn may never have come
+        decided = None if asking is None else asking.decision.rule
+        return "" if decided is None else decided.text
+
+    @property
     def is_head(self) -> bool:
         """Whether the answer has no body because HEAD was asked."""
         return self.request.method == b"HEAD"
@@ -353,25 +381,7 @@ class Exchange:
         if self.outcome is Outcome.STALE:
             counters[_HITS_STALE] += 1
         if self.service.log is not None:
-            self.service.log.write(self._record())
-
-    def _record(self) -> LogRecord:
-        request = self.request
-        return LogRecord(
-            at=self.started_at,
-            client=self.client_ip or "-",
-            method=request.method,
-            host=request.host,
-            target=request.target,
-            minor=request.minor,
-            status=self.status,
-            body_bytes=self.body_bytes,
-            duration_s=self.service.now() - self.started_at,
-            outcome=self.outcome.word,
-            backend=self.backend,
-            referer=request.fields.get(b"referer") or b"",
-            user_agent=request.fields.get(b"user-agent") or b"",
-        )
+            telling.tell(self, self.service.log)
 
     def _meet(self, expectation: bytes) -> bool:
         """Arrange for 100 Continue when the body is first read; False for an expectation that nobody can meet."""

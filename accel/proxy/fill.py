@@ -101,6 +101,7 @@ class Fill:
         self.error = OriginError("fetch was cancelled")
         self.status: int | None = None
         self.backend = ""
+        self.retries = 0
 
     def start(self, on_end: Callable[[Fill], None]) -> None:
         """Begin; `on_end` is called once when no further request may join."""
@@ -200,7 +201,7 @@ class Fill:
         request_at = self._service.now()
         response = await self._service.origin(self._asking.pool).fetch(self._origin_request)
         response_at = self._service.now()
-        self.status, self.backend = response.head.status, response.backend
+        self.status, self.backend, self.retries = response.head.status, response.backend, response.retries
         try:
             await self._use(response, request_at, response_at)
         except BaseException:

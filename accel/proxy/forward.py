@@ -159,6 +159,7 @@ def _answered_from_store(exchange: Exchange, found: Found, reason: Forward) -> N
     if judge(entry.stored, fields, now, service.caching, entry.is_soft_purged).reuse is not Reuse.FRESH:
         return Next.AGAIN
     service.counters[_COLLAPSED] += 1
+    exchange.served = found.entry
     member = cache_status.forward(reason, collapsed=True, ttl_s=remaining_s(found.entry.stored, now))
     deliver.send_stored(exchange, found.entry, found.record, now, member)
     exchange.finish()
@@ -172,6 +173,7 @@ async def _answered(
     try:
         ending = await fill.head()
         exchange.backend = fill.backend
+        exchange.retries += fill.retries
         match ending:
             case Ending.STREAMING | Ending.VALIDATED:
                 return await _answer_from(exchange, fill, is_leader, reason)
@@ -195,6 +197,7 @@ async def _answer_from(exchange: Exchange, fill: Fill | Join, is_leader: bool, r
             return Next.AGAIN
         service.counters[_COLLAPSED] += 1
     now = service.now()
+    exchange.served = entry
     member = cache_status.forward(
         reason,
         status=fill.status,
@@ -243,7 +246,7 @@ def served_stale(
         return False
     if not (is_demanded and may_serve_stale(stored)) and not may_serve_on_error(stored, fields, now, service.caching):
         return False
-    exchange.outcome = Outcome.STALE
+    exchange.outcome, exchange.served = Outcome.STALE, found.entry
     member = cache_status.forward(reason, status=status, ttl_s=remaining_s(found.entry.stored, now))
     deliver.send_stored(exchange, found.entry, found.record, now, member)
     exchange.finish()
@@ -277,6 +280,7 @@ async def _fetch(exchange: Exchange) -> OriginResponse:
     asked = origin_request(asking.asked, asking.shown_ip, exchange.body)
     response = await exchange.service.origin(asking.pool).fetch(asked)
     exchange.backend = response.backend
+    exchange.retries += response.retries
     return response
 
 

@@ -79,6 +79,7 @@ class Join:
         self.is_passed = False
         self.status: int | None = incomplete.stored.status
         self.backend = ""
+        self.retries = 0
         self.error = ResponseTruncated("the fetch of another worker ended early")
         self.body = SharedBody(service.limits.window_bytes)
         self.body.keep(record)

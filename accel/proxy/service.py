@@ -19,8 +19,8 @@ from accel.proxy.cache import Cache
 from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing
-from accel.stats.access_log import AccessLog
 from accel.stats.counters import CounterRow
+from accel.stats.ring import Writer
 
 if TYPE_CHECKING:
     from accel.proxy.hot import Hot
@@ -128,7 +128,8 @@ class Service:
     overrides: OverrideUses
     limits: Limits
     caching: CachingOptions
-    log: AccessLog | None
+    log: Writer | None
+    """The worker's ring; None: nothing is logged."""
     now: Callable[[], float]
     """Wall time, s."""
     hot: Hot | None = None

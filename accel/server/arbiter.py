@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 from accel import __version__
 from accel.config import Config, ServerOptions
-from accel.errors import StartError
 from accel.proxy.limiter import LimitTable
 from accel.server import handover
+from accel.server.access_log import AccessLogWriter
 from accel.server.channel import (
     BackendFailed,
     Channel,
@@ -50,7 +50,7 @@ from accel.server.in_force import Change, InForce
 from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
-from accel.server.privileges import ids, prepare_log
+from accel.server.privileges import ids
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard, WorkerState
 from accel.server.sockets import Sockets
 from accel.server.stores import make_arena, make_flights, make_numbers, note_start, share
@@ -98,6 +98,7 @@ class Arbiter:
         """The shared store's memory; None for private stores."""
         self._flights: FlightArena | None = None
         self._limits = LimitTable.made(self.since)
+        self.access_log = AccessLogWriter(config.log.memory_bytes, self.board)
         self.health = PoolHealth(self.board)
         self.in_force = InForce(config, reread, self.health)
         self._loop = asyncio.new_event_loop()
@@ -131,7 +132,7 @@ class Arbiter:
             walker = None if self.arena is None else Walker(self.arena)
             self.invalidations = Invalidations(make_numbers(self.config, self.arena), self._channels, walker)
             self.invalidations.sweeper.is_sharing = lambda: self.upgrade.phase is not Phase.ALONE
-            prepare_log(self.config.log, server)
+            self.access_log.use(self.config.log, server)
             self._charge.begin(ArbiterControl(self), given)
             for number in HANDLED:
                 self._loop.add_signal_handler(number, self._note_signal, number)
@@ -161,6 +162,7 @@ class Arbiter:
         """Return when something happened, at the latest after a tick."""
         self.health.tick(time.monotonic())
         self.invalidations.sweeper.tick(time.monotonic())
+        self.access_log.tick(time.monotonic())
         try:
             async with asyncio.timeout(TICK_S):
                 await self._happened.wait()
@@ -204,7 +206,8 @@ class Arbiter:
             case signal.SIGTTOU:
                 self._want(self.wanted - 1)
             case signal.SIGUSR1:
-                self._reopen_logs()
+                self.access_log.use_again(self.config.log, self.config.server)
+                note("logs-reopened")
             case signal.SIGUSR2:
                 self.begin_upgrade()
             case signal.SIGWINCH:
@@ -247,12 +250,14 @@ class Arbiter:
             numbers=self.invalidations.numbers,
             flights=self._flights,
             limits=self._limits,
+            log=self.access_log.rings.memory(row),
             channel=channel,
         )
 
     def leave_behind(self, birth: Birth) -> None:
         """See `crew.Parent`. The event loop is not touched: its epoll set is the parent's."""
         self._charge.forget()
+        self.access_log.forget()
         self.upgrade.forget()
         self.sockets.keep_only(birth.sockets)
 
@@ -333,6 +338,7 @@ class Arbiter:
 
     def _take_over(self, old: ServerOptions) -> None:
         server = self.config.server
+        self.access_log.use_again(self.config.log, server)
         self.crew.timeout_s = server.worker_timeout_s
         if server.workers != old.workers:
             self._want(server.workers)
@@ -355,14 +361,6 @@ class Arbiter:
 
     def _workers_config(self) -> Config:
         return replace(self.config, server=replace(self.config.server, workers=self.wanted))
-
-    def _reopen_logs(self) -> None:
-        try:
-            prepare_log(self.config.log, self.config.server)
-        except StartError as error:
-            note("log-open-failed", why=error)
-        self.crew.signal(signal.SIGUSR1)
-        note("logs-reopened")
 
     # Beginning and end.
 
@@ -388,6 +386,7 @@ class Arbiter:
 
     def _clean_up(self) -> None:
         self.crew.end()
+        self.access_log.close()
         if self.arena is not None:
             self.arena.leave()
         self.sockets.close()

@@ -71,7 +71,7 @@ class InForce:
             config, waiting = with_kept(self.config, self._reread())
             version = self.versions.read(config, time.time())
             if config.log != self.config.log:
-                prepare_log(config.log, config.server)
+                prepare_log(config.log.path, config.server)
             self._use(config, version)
         except AccelError as error:
             return _refused(error)

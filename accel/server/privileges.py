@@ -10,8 +10,10 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from accel.config import LogOptions, ServerOptions
+from accel.config import ServerOptions
 from accel.errors import StartError
 
 
@@ -48,9 +50,28 @@ def drop_privileges(user: str | None, group: str | None) -> None:
         os.setuid(uid)
 
 
-def prepare_log(log: LogOptions, server: ServerOptions) -> None:
+@contextmanager
+def acting_as(server: ServerOptions) -> Iterator[None]:
+    """Have the rights of `--user` and `--group` for a moment: what is opened is what they may open. Raises OSError."""
+    uid, gid = ids(server.user, server.group)
+    ours = os.geteuid(), os.getegid(), os.getgroups()
+    try:
+        if gid is not None:
+            os.setgroups([gid] if uid is None else os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
+            os.setegid(gid)
+        if uid is not None:
+            os.seteuid(uid)
+        yield
+    finally:
+        if uid is not None:
+            os.seteuid(ours[0])
+        if gid is not None:
+            os.setegid(ours[1])
+            os.setgroups(ours[2])
+
+
+def prepare_log(path: str | None, server: ServerOptions) -> None:
     """Make the access log and give it to the user that the workers run as. Raises StartError."""
-    path = log.path
     if path is None or path == "-":
         return
     try:
@@ -62,21 +83,19 @@ def prepare_log(log: LogOptions, server: ServerOptions) -> None:
 def make_log(path: str, uid: int | None, gid: int | None) -> None:
     """Make the file at `path` if it is missing and give it to the workers' ids; raises OSError.
 
-    Its directory may be theirs: a link is left for the workers to follow with their own rights, and only a plain file
-    with no second name changes its owner.
+    Its directory may be theirs: a link is left to be followed with their rights, and only a plain file with no second
+    name changes its owner. Nothing waits for who is to read a pipe.
     """
-    if uid is None and gid is None:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
-        return
+    nofollow = 0 if uid is None and gid is None else os.O_NOFOLLOW
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | nofollow, 0o644)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, or a pipe that nobody reads yet
             return
         raise
     try:
         found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        if nofollow and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
             os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
     finally:
         os.close(fd)

@@ -28,12 +28,14 @@ def with_kept(old: Config, new: Config) -> tuple[Config, list[str]]:
         memory_bytes=old.memory_bytes,
         store_kind=old.store_kind,
         store_directory=old.store_directory,
+        log=replace(new.log, memory_bytes=old.log.memory_bytes),
     )
     waiting = [_OF_SERVER[name] for name, value in kept.items() if getattr(new.server, name) != value]
-    of_store = {
+    of_memory = {
         "memory": new.memory_bytes != old.memory_bytes,
         "store-kind": new.store_kind is not old.store_kind,
         "store": new.store_directory != old.store_directory,
+        "log-memory": new.log.memory_bytes != old.log.memory_bytes,
         "max-stored-body": new.caching.max_body_bytes != old.caching.max_body_bytes,
     }
-    return config, waiting + [option for option, differs in of_store.items() if differs]
+    return config, waiting + [option for option, differs in of_memory.items() if differs]

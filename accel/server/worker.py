@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import uvloop
 from setproctitle import setproctitle
 
-from accel.config import Config, Limits, LogFormat
+from accel.config import Config, Limits
 from accel.origin.fetch import Origin
 from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
@@ -58,8 +58,8 @@ from accel.server.pools import Pool, pools_of
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
 from accel.server.stores import make_coalescer, make_hot, make_store, resize_store
-from accel.stats.access_log import AccessLog
 from accel.stats.counters import index
+from accel.stats.ring import RingWriter
 from accel.store.numbers import Numbers
 from accel.store.private import PrivateStore
 
@@ -73,7 +73,7 @@ _SETTLED_S = 1.0
 _RESERVED_FILES = 64
 _WALK_AT_ONCE = 100
 """Records judged between two turns of the loop: half a millisecond."""
-_EVICTED, _LOG_LOST = index("evicted"), index("log_records_lost")
+_EVICTED = index("evicted")
 _FAILURES = index("callback_failures")
 
 
@@ -98,6 +98,8 @@ class Birth:
     """Where workers find each other's fetches; None for private stores."""
     limits: LimitTable
     """Where rate limits are counted."""
+    log: memoryview | None
+    """Its ring; None: nothing is logged."""
     channel: Channel
 
 
@@ -135,7 +137,7 @@ class Worker:
         self._refreshing = Refreshing()
         drop_privileges(birth.config.server.user, birth.config.server.group)
         self._coalescer = make_coalescer(birth.flights, birth.row)
-        self._log = _open_log(birth.config)
+        self._log = None if birth.log is None else RingWriter(birth.log)
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
         self._hot = make_hot(self._store, birth.numbers, self._board.counters)
@@ -168,8 +170,6 @@ class Worker:
         self._clients.abort()
         for reached in self._origins.values():
             reached.origin.close()
-        if self._log is not None:
-            self._log.close()
 
     # Parts.
 
@@ -226,7 +226,6 @@ class Worker:
             signal.SIGTERM: self._leaving.set,
             signal.SIGQUIT: self._leaving.set,
             signal.SIGINT: self._leave_now,
-            signal.SIGUSR1: self._reopen_log,
         }
         for number, action in actions.items():
             self._loop.add_signal_handler(number, action)
@@ -277,14 +276,11 @@ class Worker:
 
     def _switch(self, message: Configure, sites: Sites) -> None:
         """Use a new configuration from the next request on; exchanges under way keep theirs."""
-        old = self._config
         self._config = message.config
         self._sites, self._parcel = sites, message.policies
         self._reach(message.rows)
         resize_store(self._store, message.config)
         self._limiter.configure(message.config.server.workers)
-        if old.log != message.config.log:
-            self._change_log()
         self._cache.variants_limit = message.config.limits.variants
         service, limit = self._make_service(), _connection_limit(message.config)
         self._clients.configure(service, service.limits, message.config.timeouts, limit)
@@ -304,14 +300,10 @@ class Worker:
     # The clock.
 
     def _beat(self) -> None:
-        """Four times a second: heartbeat, time limits, log."""
+        """Four times a second: heartbeat and time limits."""
         self._board.beat()
         self._clients.check()
         self._acceptor.beat()
-        if self._log is not None:
-            self._log.flush()
-            self._board.counters[_LOG_LOST] += self._log.lost
-            self._log.lost = 0
         self._loop.call_later(BEAT_S, self._beat)
 
     async def _finish_exchanges(self) -> None:
@@ -321,27 +313,6 @@ class Worker:
         _, waiting = await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for end in waiting:
             end.cancel()
-
-    # The log.
-
-    def _reopen_log(self) -> None:
-        if self._log is None:
-            return
-        try:
-            self._log.reopen()
-        except OSError as error:
-            note("log-reopen-failed", worker=self._row + 1, why=error)
-
-    def _change_log(self) -> None:
-        """Write to the log of a new configuration; to the old one still if that cannot be opened."""
-        old = self._log
-        try:
-            self._log = _open_log(self._config)
-        except OSError as error:
-            note("log-open-failed", worker=self._row + 1, why=error)
-            return
-        if old is not None:
-            old.close()
 
     def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Count and report what no layer handled: each one is a defect."""
@@ -360,12 +331,6 @@ class _Reached:
 def _rules_differ(old: Config, new: Config) -> bool:
     """Whether rules that were compiled for one configuration are wrong for another."""
     return (old.caching, old.purge_from) != (new.caching, new.purge_from)
-
-
-def _open_log(config: Config) -> AccessLog | None:
-    if config.log.path is None:
-        return None
-    return AccessLog(config.log.path, config.log.format is LogFormat.JSON)
 
 
 def _connection_limit(config: Config) -> int:

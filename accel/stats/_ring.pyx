@@ -141,10 +141,13 @@ cdef inline accel_text _of_bytes(bytes value) noexcept:
     return text
 
 
-cdef inline accel_text _of_str(str value) except *:
+cdef inline accel_text _of_str(str value) noexcept:
     cdef accel_text text
     cdef Py_ssize_t length
-    text.data = PyUnicode_AsUTF8AndSize(value, &length)
+    try:
+        text.data = PyUnicode_AsUTF8AndSize(value, &length)
+    except UnicodeEncodeError:  # a file's name with bytes that are no UTF-8
+        text.data, length = "?", 1
     text.length = length
     return text
 
@@ -174,6 +177,10 @@ cdef class RingWords:
     def head(self):
         """Return where whole records end."""
         return ring_load(&self._words[RING_HEAD])
+
+    def records(self):
+        """Return how many records were ever begun."""
+        return ring_load(&self._words[RING_RECORDS])
 
     def copied(self, uint64_t start, uint64_t end):
         """Return the bytes from `start` to `end`, which lie in one page; None if they were overrun meanwhile."""

@@ -1,95 +1,39 @@
-"""The access log: one record an exchange, in lines, appended by every worker to one file.
+"""The access log's lines: records of a ring in the two formats that are documented.
 
-Owns the open file and a buffer; knows no request. Invariant: whole lines only (one `write` of whole lines to a file
-opened for append, or of no more than PIPE_BUF to standard output, so workers do not mix: pipe(7)), and no line holds
-a control byte that a client sent (escaped as `\\xHH`).
+Knows no file. Invariant: a record is one line, and no line holds a control byte that a client sent (escaped as
+`\\xHH`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import lru_cache
 
-from accel.stats.records import LogRecord
+from accel.stats.records import LogRecord, records_of
 
-__all__ = ["AccessLog", "LogRecord"]
-
-_BUFFER_BYTES = 32 * 1024
+FormatLines = Callable[[bytes], tuple[bytes, int, int]]
+"""Makes lines of a ring's bytes; beside them the numbers of the first and the last record, 0 for none."""
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
-class AccessLog:
-    """Lines to a file or to standard output, flushed when the buffer is full and by the worker's timer."""
-
-    def __init__(self, path: str, as_json: bool) -> None:
-        """Raises OSError if the file cannot be opened for append."""
-        self.lost = 0
-        """Records dropped because a write failed."""
-        self._path = path
-        self._format = _json_line if as_json else _combined_line
-        self._lines: list[str] = []
-        self._size = 0
-        self._fd = self._open()
-
-    def write(self, record: LogRecord) -> None:
-        """Take one record."""
-        line = self._format(record)
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size > _BUFFER_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is buffered; what cannot be written is counted in `lost`, never kept."""
-        if not self._lines:
-            return
-        lines, self._lines, self._size = self._lines, [], 0
-        at_once = select.PIPE_BUF if self._path == "-" else _BUFFER_BYTES
-        try:
-            for data in _joined(lines, at_once):
-                while data:
-                    data = data[os.write(self._fd, data) :]
-        except OSError:
-            self.lost += len(lines)
-
-    def reopen(self) -> None:
-        """Open the path again, after something moved the old file away; on failure the old file is kept."""
-        self.flush()
-        if self._path == "-":
-            return
-        fd = self._open()
-        os.close(self._fd)
-        self._fd = fd
-
-    def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        if self._path != "-":
-            os.close(self._fd)
-
-    def _open(self) -> int:
-        if self._path == "-":
-            return 1
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+def combined_lines(chunk: bytes) -> tuple[bytes, int, int]:
+    """Return the lines of Combined Log Format; see `FormatLines`."""
+    return _lines(chunk, combined_line)
 
 
-def _joined(lines: list[str], at_once: int) -> Iterator[bytes]:
-    """Yield whole lines in pieces of at most `at_once` bytes, a longer line alone."""
-    held: list[bytes] = []
-    size = 0
-    for line in lines:
-        data = line.encode()
-        if held and size + len(data) > at_once:
-            yield b"".join(held)
-            held, size = [], 0
-        held.append(data)
-        size += len(data)
-    yield b"".join(held)
+def json_lines(chunk: bytes) -> tuple[bytes, int, int]:
+    """Return the lines of our JSON; see `FormatLines`."""
+    return _lines(chunk, json_line)
+
+
+def _lines(chunk: bytes, line_of: Callable[[LogRecord], str]) -> tuple[bytes, int, int]:
+    records = list(records_of(chunk))
+    if not records:
+        return b"", 0, 0
+    return "".join(map(line_of, records)).encode(), records[0].number, records[-1].number
 
 
 def _text(value: bytes) -> str:
@@ -101,7 +45,7 @@ def _clf_time(second: int) -> str:
     return time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))
 
 
-def _combined_line(record: LogRecord) -> str:
+def combined_line(record: LogRecord) -> str:
     """Return the Combined Log Format that Apache and nginx write."""
     return (
         f"{record.client} - - [{_clf_time(int(record.at))}] "
@@ -110,7 +54,8 @@ def _combined_line(record: LogRecord) -> str:
     )
 
 
-def _json_line(record: LogRecord) -> str:
+def json_line(record: LogRecord) -> str:
+    """Return our JSON."""
     fields = {
         "time": round(record.at, 3),
         "client": record.client,

@@ -5,9 +5,10 @@
  others      a word each     all other counters
 ```
 
-Invariant: each word has one writer (the worker whose row it is), only ever grows, and outlives that worker: its
-successor counts on in the same row. `hits + misses + passes + synthetic + errors = requests` holds exactly, for each
-site and over all, wherever a worker is killed: a request is counted by one store, and all sums are made by who reads.
+Invariant: each word has one writer (the worker whose row it is; of `log_records_lost` the arbiter), only ever grows,
+and outlives that worker: its successor counts on in the same row. `hits + misses + passes + synthetic + errors =
+requests` holds exactly, for each site and over all, wherever a worker is killed: a request is counted by one store,
+and all sums are made by who reads.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("refreshes_deferred", "", "stale responses whose refresh had to wait for its turn"),
     Declared("refreshes_left_out", "", "stale hits that asked for no refresh because too many wait: a later hit does"),
     Declared("evicted", "", "stored responses dropped to make room"),
-    Declared("log_records_lost", "", "access log records dropped because the log could not be written"),
+    Declared("log_records_lost", "", "records that no access log took before they were overrun, or at all"),
     Declared("callback_failures", "", "exceptions that reached the event loop: each one is a defect worth a report"),
 )
 

@@ -43,7 +43,7 @@ class PlainWriter:
               outcome: int, reason: int, retries: int, *texts: str | bytes) -> None:  # fmt: skip
         """Write one exchange; see `_ring.pyi` for the texts."""
         number = self._words[RECORDS] + 1
-        encoded = [text if isinstance(text, bytes) else text.encode() for text in texts]
+        encoded = [text if isinstance(text, bytes) else text.encode("utf-8", "replace") for text in texts]
         bounded = [text[:most] for text, most in zip(encoded, BOUNDS, strict=True)]
         cut = sum((len(text) > most) << n for n, (text, most) in enumerate(zip(encoded, BOUNDS, strict=True)))
         length = -(-(FIXED.size + sum(map(len, bounded))) // 8) * 8
@@ -83,6 +83,10 @@ class PlainWords:
     def head(self) -> int:
         """Return where whole records end."""
         return self._words[HEAD]
+
+    def records(self) -> int:
+        """Return how many records were ever begun."""
+        return self._words[RECORDS]
 
     def copied(self, start: int, end: int) -> bytes | None:
         """Return the bytes from `start` to `end`, which lie in one page; None if they were overrun meanwhile."""

@@ -54,10 +54,47 @@ try:
 except ImportError:
     RingWords, RingWriter = PlainWords, PlainWriter  # type: ignore[assignment, misc]
 
+__all__ = ["LEAST_RING_BYTES", "LogRings", "RingReader", "RingWriter", "Words", "Writer"]
+
 LEAST_RING_BYTES = 4 * PAGE_BYTES
 """With one page being overwritten and one being skipped there is still one to read."""
 _TRIES = 3
 """A reader that is overrun so often comes again later."""
+
+
+class Writer(Protocol):
+    """The one who writes a ring; of `_ring` or of `plain_ring`."""
+
+    def write(
+        self,
+        at: float,
+        first_byte_s: float,
+        total_s: float,
+        origin_s: float,
+        age_s: float,
+        ttl_s: float,
+        key_hash: int,
+        body_bytes: int,
+        exchange_id: int,
+        connection_id: int,
+        status: int,
+        minor: int,
+        outcome: int,
+        reason: int,
+        retries: int,
+        client: str,
+        method: bytes,
+        host: bytes,
+        target: bytes,
+        referer: bytes,
+        user_agent: bytes,
+        backend: str,
+        rule: str,
+        tags: bytes,
+        /,
+    ) -> None:
+        """Write one exchange; the fields are those of `records.LogRecord`, outcome and reason by number."""
+        ...
 
 
 class Words(Protocol):
@@ -71,6 +108,10 @@ class Words(Protocol):
 
     def head(self) -> int:
         """Return where whole records end."""
+        ...
+
+    def records(self) -> int:
+        """Return how many records were ever begun."""
         ...
 
     def copied(self, start: int, end: int) -> bytes | None:
@@ -87,6 +128,10 @@ class RingReader:
     def head(self) -> int:
         """Return where the next record will be."""
         return self._words.head()
+
+    def records(self) -> int:
+        """Return how many records were ever begun: the number of the last one, or of the one after it."""
+        return self._words.records()
 
     def oldest(self) -> int:
         """Return where the oldest page begins that is not being overwritten."""

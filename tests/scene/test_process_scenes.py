@@ -382,3 +382,39 @@ def test_its_facts_can_be_asked_for_while_it_stops(start_accel: StartAccel, orig
 
     assert facts["listeners"] == [address]
     assert accel.child.wait(10) == 0
+
+
+def test_what_a_killed_worker_had_answered_is_in_the_access_log(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    accel = start_accel([origin.backend], "--access-log", str(log))
+    victim = accel.workers()[0]
+
+    with Load(accel.port, ["/page"]) as load:
+        eventually("it has answered", lambda: load.done > 200)
+        os.kill(victim["pid"], signal.SIGKILL)
+        eventually("another has its place", lambda: len(accel.workers()) == 2)
+    accel.stop()
+
+    answered = log.read_text().count(' "GET /page HTTP/1.1" 200 ')
+    assert answered >= load.done
+    assert len(log.read_text().splitlines()) - answered <= len(load.failures)
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_is_said(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "log")
+    reading = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    flags = ("--access-log", str(tmp_path / "log"), "--log-memory", "256k")
+    accel = start_accel([origin.backend], *flags)
+
+    with Load(accel.port, ["/page"]) as load:
+        eventually("the pipe is full, and the rings too", lambda: load.done > 8_000, 60)
+    accel.stop()
+
+    assert load.failures == []
+    assert " access-log-failing why='nobody reads it' " in accel.log
+    assert " access-log-ended lost=" in accel.log
+    os.close(reading)

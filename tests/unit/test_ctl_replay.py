@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from accel.ctl import main
-from accel.stats.access_log import _combined_line, _json_line
+from accel.stats.access_log import combined_line, json_line
 from accel.stats.records import LogRecord
 
 POLICY = """policy 1
@@ -44,7 +44,7 @@ def policy() -> str:
 
 @pytest.fixture
 def log() -> str:
-    Path("access.log").write_text("".join(map(_combined_line, records())) + "no record\n")
+    Path("access.log").write_text("".join(map(combined_line, records())) + "no record\n")
     return "access.log"
 
 
@@ -104,7 +104,7 @@ def test_the_built_in_rules_are_compared_with_and_lifetimes_assumed(log: str, po
 def test_json_and_combined_lines_come_to_the_same_packed_or_piped(
     policy: str, log: str, is_packed: bool, is_piped: bool
 ) -> None:
-    content = "".join(map(_json_line, records())).encode()
+    content = "".join(map(json_line, records())).encode()
     content = gzip.compress(content) if is_packed else content
     Path("j.log").write_bytes(content)
     source = "-" if is_piped else "j.log"
@@ -124,7 +124,7 @@ def test_a_directory_of_sites_decides_by_host() -> None:
     sites.mkdir()
     (sites / "a.policy").write_text('policy 1\nsite a.example\nrequest { pass "a" }\n')
     (sites / "b.policy").write_text('policy 1\nsite b.example\nrequest { pass "b" }\n')
-    lines = "".join(_json_line(record) for host in (b"a.example", b"b.example") for record in records(host))
+    lines = "".join(json_line(record) for host in (b"a.example", b"b.example") for record in records(host))
 
     found = facts("-", "--policy", "sites", given=lines.encode())
 
@@ -142,7 +142,7 @@ def test_a_policy_that_will_not_do_is_said_why(log: str) -> None:
 
 def test_what_clients_and_rules_wrote_is_shown_as_text() -> None:
     Path("x.policy").write_text('policy 1\nrequest { pass "[red]why[/]" }\n')
-    line = _combined_line(replace(records()[0], target=b"/\x1b[31m[bold]\xff"))
+    line = combined_line(replace(records()[0], target=b"/\x1b[31m[bold]\xff"))
 
     result = accelctl("-", "--policy", "x.policy", given=line.encode())
 
@@ -160,7 +160,7 @@ def test_a_log_without_a_record_is_said_why(policy: str) -> None:
 
 
 def test_a_log_that_breaks_off_is_said_where(policy: str) -> None:
-    whole = gzip.compress("".join(map(_combined_line, records())).encode())
+    whole = gzip.compress("".join(map(combined_line, records())).encode())
     Path("x.log.gz").write_bytes(whole[:-12])
 
     result = accelctl("x.log.gz", "--policy", policy)

@@ -23,6 +23,7 @@ class OriginReply:
         self.head = head
         self.backend = "origin:1"
         self.early = False
+        self.retries = 0
         self.is_closed = False
         self.taken_bytes = 0
         self._pieces: list[bytes] = []

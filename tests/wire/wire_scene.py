@@ -35,7 +35,8 @@ from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
 from accel.stats.counters import private_row, totals
-from accel.stats.records import LogRecord
+from accel.stats.records import LogRecord, records_of
+from accel.stats.ring import LogRings, RingWriter, Writer
 from accel.store.numbers import SECRET_BYTES, Numbers, table_bytes
 from accel.store.private import PrivateStore
 from accel.store.shared import SharedArena, SharedStore
@@ -112,15 +113,25 @@ class MemoryUses:
         self.counted[override.name] += 1
 
 
-class MemoryLog:
-    """An access log that keeps its records."""
+class SceneLog:
+    """A worker's ring, and what was read from it."""
 
     def __init__(self) -> None:
-        self.records: list[LogRecord] = []
+        self._rings = LogRings(4 << 20)
+        memory = self._rings.memory(0)
+        assert memory is not None
+        self.writer: Writer = RingWriter(memory)
+        self._records: list[LogRecord] = []
+        self._offset = 0
 
-    def write(self, record: LogRecord) -> None:
-        """Take one record."""
-        self.records.append(record)
+    @property
+    def records(self) -> list[LogRecord]:
+        """All records so far."""
+        reader = self._rings.readers()[0]
+        while self._offset != reader.head():
+            chunk, self._offset = reader.read(self._offset)
+            self._records += records_of(chunk)
+        return self._records
 
 
 class Client:
@@ -193,7 +204,7 @@ class Scene:
         self.counters = private_row()
         self.origin = beside.origin if beside is not None else MemoryOrigin()
         self.machine = Machine(arena)
-        self.log = MemoryLog()
+        self.log = SceneLog()
         self.overrides = MemoryUses()
         self.store: PrivateStore | SharedStore = PrivateStore(memory_bytes, max_body_bytes)
         if arena is not None:
@@ -215,7 +226,7 @@ class Scene:
             overrides=self.overrides,
             limits=limits,
             caching=caching or CachingOptions(),
-            log=cast(Any, self.log) if is_logging else None,
+            log=self.log.writer if is_logging else None,
             now=lambda: self.now,
         )
         self.refreshing.use(self.service, share_of(self.service.caching.refreshes, workers=1))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accel.stats.access_log import _combined_line, _json_line
+from accel.stats.access_log import combined_line, json_line
 from accel.stats.log_reading import LogError, read_line
 from accel.stats.records import LogRecord
 
@@ -30,11 +30,11 @@ RECORD = LogRecord(
 
 
 def test_json_gives_the_whole_record_back() -> None:
-    assert read_line(_json_line(RECORD).encode()) == RECORD
+    assert read_line(json_line(RECORD).encode()) == RECORD
 
 
 def test_combined_gives_back_what_it_holds() -> None:
-    found = read_line(_combined_line(RECORD).encode())
+    found = read_line(combined_line(RECORD).encode())
 
     assert (found.at, found.client, found.host, found.minor) == (1_700_000_000, "2001:db8::7", b"", 0)
     assert (found.method, found.target, found.status, found.body_bytes) == (b"GET", RECORD.target, 200, 1234)

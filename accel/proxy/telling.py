@@ -1,0 +1,65 @@
+"""An exchange's record in the live log, for those that took the general way.
+
+Owns which fact of an exchange is which field of a record; the hot path writes the same for what it replays.
+"""
+
+from __future__ import annotations
+
+from math import isnan, nan
+from typing import TYPE_CHECKING
+
+from accel.caching.freshness import current_age
+from accel.http.cache_status import Forward
+from accel.proxy.outcome import Outcome
+from accel.stats.records import OUTCOMES, REASONS
+
+if TYPE_CHECKING:
+    from accel.proxy.exchange import Exchange
+    from accel.stats.ring import Writer
+
+_OUTCOMES = {outcome: OUTCOMES.index(outcome.word) for outcome in Outcome}
+_REASONS = {None: 0} | {reason: REASONS.index(reason.value.decode()) for reason in Forward}
+
+
+def tell(exchange: Exchange, log: Writer) -> None:
+    """Write the record of an exchange that has ended."""
+    request, began_at, now = exchange.request, exchange.started_at, exchange.service.now()
+    fields, age_s, ttl_s, tags = request.fields, nan, nan, b""
+    if exchange.served is not None:
+        stored = exchange.served.stored
+        age_s = current_age(stored, exchange.first_byte_at)
+        ttl_s = stored.terms.lifetime_s - age_s
+        tags = b" ".join(stored.tags)
+    log.write(
+        began_at,
+        exchange.first_byte_at - began_at,
+        now - began_at,
+        _origin_s(exchange, now),
+        age_s,
+        ttl_s,
+        0,
+        exchange.body_bytes,
+        0,
+        0,
+        exchange.status,
+        request.minor,
+        _OUTCOMES[exchange.outcome],
+        _REASONS[exchange.reason],
+        min(exchange.retries, 255),
+        exchange.client_ip or "-",
+        request.method,
+        request.host,
+        request.target,
+        fields.get(b"referer") or b"",
+        fields.get(b"user-agent") or b"",
+        exchange.backend,
+        exchange.rule,
+        tags,
+    )
+
+
+def _origin_s(exchange: Exchange, now: float) -> float:
+    """Return how long it waited for an origin's head, its own fetch's or another's; 0: it did not."""
+    if isnan(exchange.asked_at):
+        return 0.0
+    return (now if isnan(exchange.first_byte_at) else exchange.first_byte_at) - exchange.asked_at
