@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from side import report
-from side.peers import PEERS, connections, found
+from side.peers import PEERS, Peer, connections, found
 from side.rounds import Amount, Bench, Wrong, said
 from side.works import WORKS, Way, Work
 
@@ -66,13 +66,18 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def picked(spelled: str, table: dict[str, object]) -> list[str]:
-    """Return the names that a comma list has, or all of the table."""
-    names = spelled.split(",") if spelled else list(table)
-    unknown = set(names) - set(table)
+def picked(spelled: str, there_are: list[str]) -> list[str]:
+    """Return the names that a comma list has, or all."""
+    names = spelled.split(",") if spelled else there_are
+    unknown = set(names) - set(there_are)
     if unknown:
-        raise SystemExit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(table)}")
+        raise SystemExit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(there_are)}")
     return names
+
+
+def taking_part(work: Work, peers: list[str]) -> list[Peer]:
+    """Return who of those that were chosen does a work; where accel is, so is the one that is set up for it."""
+    return [peer for name, peer in work.peers().items() if name in peers or (work.own is peer and "accel" in peers)]
 
 
 def measured(bench: Bench, works: list[Work], peers: list[str], rounds: int) -> report.Seen:
@@ -80,47 +85,58 @@ def measured(bench: Bench, works: list[Work], peers: list[str], rounds: int) -> 
     seen: report.Seen = {work.name: {} for work in works}
     for number in range(rounds):
         for work in works:
-            for name, peer in work.peers().items():
-                if name in peers or (work.own is peer and "accel" in peers):
-                    figures = bench.measure(peer, work)
-                    seen[work.name].setdefault(name, []).append(figures)
-                    said(f"round {number + 1}: {work.name:12} {name:16} {figures.cost:10.2f} {report.UNITS[work.way]}")
+            for peer in taking_part(work, peers):
+                figures = bench.measure(peer, work)
+                seen[work.name].setdefault(peer.name, []).append(figures)
+                said(f"round {number + 1}: {work.name:12} {peer.name:16} {figures.cost:10.2f} {report.UNITS[work.way]}")
     return {name: by_server for name, by_server in seen.items() if by_server}
 
 
-def main() -> None:
-    """Start everybody, measure in turns, report."""
-    chosen = options()
-    works = [WORKS[name] for name in picked(chosen.works or (SMOKE_WORKS if chosen.smoke else ""), dict(WORKS))]
-    peers = picked(chosen.peers, dict(PEERS))
-    for name in [name for name in peers if not PEERS[name].is_there]:
-        said(f"{name} is not installed (Debian: apt-get install {PEERS[name].package}): left out")
-        peers.remove(name)
-    for tool in ("gcc", "taskset"):
-        if found(tool) is None:
-            raise SystemExit(f"{tool} is missing (Debian: apt-get install gcc libc6-dev util-linux)")
+def present(peers: list[str]) -> list[str]:
+    """Return those that are installed, and say which are not."""
+    for peer in [PEERS[name] for name in peers if not PEERS[name].is_there]:
+        said(f"{peer.name} is not installed (Debian: apt-get install {peer.package}): left out")
+    return [name for name in peers if PEERS[name].is_there]
+
+
+def amount_of(chosen: argparse.Namespace) -> Amount:
+    """Return how much is asked; accel closes idle connections early near its limit, so it is kept from there."""
     raise_files()
-    amount = SMOKE if chosen.smoke else Amount(chosen.seconds, idle=min(chosen.idle, connections() * 2 // 3))
-    if amount.idle < chosen.idle and any(work.way is Way.IDLE for work in works):
-        said(f"{amount.idle:,} idle connections: the limit of open files allows no more")
+    if chosen.smoke:
+        return SMOKE
+    idle = min(chosen.idle, connections() * 2 // 3)
+    if idle < chosen.idle:
+        said(f"{idle:,} idle connections: the limit of open files allows no more")
+    return Amount(chosen.seconds, idle=idle)
+
+
+def measured_here(amount: Amount, works: list[Work], peers: list[str], rounds: int) -> report.Seen:
+    """Start everybody, measure, end everybody; raises SystemExit when anything was wrong."""
     with ExitStack() as stack:
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True)))
         directory.chmod(0o755)  # nginx's worker may be another user
         bench = Bench(stack, directory, built(directory), amount)
-        measured_by_cpu = [work for work in works if work.way is not Way.IDLE]
-        bench.start([
-            peer for work in measured_by_cpu for name, peer in work.peers().items()
-            if name in peers or (work.own is peer and "accel" in peers)
-        ])  # fmt: skip
+        bench.start([peer for work in works if work.way is not Way.IDLE for peer in taking_part(work, peers)])
         try:
-            seen = measured(bench, works, peers, 1 if chosen.smoke else chosen.rounds)
+            return measured(bench, works, peers, rounds)
         except Wrong as wrong:
             raise SystemExit(str(wrong)) from None
-    note = report.note([PEERS[name] for name in peers], chosen.rounds, chosen.seconds)
+
+
+def main() -> None:
+    """Measure in turns, and report."""
+    chosen = options()
+    for tool in ("gcc", "taskset"):
+        if found(tool) is None:
+            raise SystemExit(f"{tool} is missing (Debian: apt-get install gcc libc6-dev util-linux)")
+    works = [WORKS[name] for name in picked(chosen.works or (SMOKE_WORKS if chosen.smoke else ""), list(WORKS))]
+    peers = present(picked(chosen.peers, list(PEERS)))
+    seen = measured_here(amount_of(chosen), works, peers, 1 if chosen.smoke else chosen.rounds)
     if chosen.smoke:
         print("all answers were right")
         return
+    note = report.note([PEERS[name] for name in peers], chosen.rounds, chosen.seconds)
     print(report.text_of(seen, note))
     if chosen.out:
         report.write(chosen.out, seen, note)

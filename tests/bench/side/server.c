@@ -28,6 +28,7 @@ struct answer {
     char *bytes; /* HEAD bytes of room, then the body; the head ends where the body begins */
     char *start;
     size_t length;
+    int slow; /* connections that took only a part so far: its bytes stay as they are */
 };
 
 struct conn {
@@ -76,14 +77,12 @@ static void tick(void) {
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
     if (now.tv_sec == now_at) return;
     now_at = now.tv_sec;
-    for (struct answer *answer = answers; answer->bytes; answer++) {
-        int is_sending = 0; /* its bytes may not change under a slow reader */
-        for (int fd = 0; fd < FILES && answer->size > 65536 && !is_sending; fd++) is_sending = conns[fd].sending == answer;
-        if (!is_sending) put_head(answer);
-    }
+    for (struct answer *answer = answers; answer->bytes; answer++)
+        if (!answer->slow) put_head(answer);
 }
 
 static void end(int fd) {
+    if (conns[fd].sending) conns[fd].sending->slow--;
     free(conns[fd].partial);
     memset(&conns[fd], 0, sizeof conns[fd]);
     close(fd);
@@ -100,6 +99,7 @@ static void go_on(int fd) {
     if (sent < 0 && errno != EAGAIN) { end(fd); return; }
     conn->sent += sent > 0 ? (size_t)sent : 0;
     if (conn->sent < conn->sending->length) return;
+    conn->sending->slow--;
     conn->sending = NULL;
     if (conn->ends) end(fd);
     else want(fd, EPOLLIN);
@@ -127,6 +127,7 @@ static void serve(int fd, const char *head, size_t length) {
         return;
     }
     if (sent < 0 && errno != EAGAIN) { end(fd); return; }
+    answer->slow++;
     conns[fd].sending = answer;
     conns[fd].sent = sent > 0 ? (size_t)sent : 0;
     conns[fd].ends = ends;
