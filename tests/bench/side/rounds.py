@@ -23,6 +23,8 @@ from side.works import Way, Work
 LOAD_SHARE = 0.7
 WARM_REQUESTS = 2000
 WARM_FETCHES = 200
+PASSES = 3
+"""So often is each of many URLs asked for before: stored, looked up, and found as often as it will be."""
 NUMBERS_A_RUN = 10_000_000
 """Each run's numbers begin so far after the last one's, so nobody asks twice for what must be new."""
 
@@ -111,7 +113,8 @@ class Bench:
 
     def _warm(self, server: Server, work: Work) -> None:
         if work.urls:
-            self._run(server, work, f"n:{self._urls(work)}", "numbers=count:0")
+            for _ in range(PASSES):
+                self._run(server, work, f"n:{self._urls(work)}", "numbers=count:0")
         elif work.is_hit:
             self._ended(self._generator(work, str(server.port), "1", "n:1"), server, work)
             self._run(server, work, f"n:{self._amount.requests or WARM_REQUESTS}")
@@ -157,13 +160,13 @@ class Bench:
         ]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def _ended(self, generator: subprocess.Popen[str], server: Server, work: Work) -> Any:
+    def _ended(self, generator: subprocess.Popen[str], server: Server, work: Work) -> dict[str, Any]:
         """Return what the generator saw."""
         output, _ = generator.communicate("go\n")
         who = f"{server.peer.name}, {work.title}"
         if generator.returncode:
             raise Wrong(f"{who}: the load generator gave up")
-        seen = json.loads(output.splitlines()[-1])
+        seen: dict[str, Any] = json.loads(output.splitlines()[-1])
         if seen["wrong"]:
             raise Wrong(f"{who}: {seen['wrong']} of {seen['answered']} answers are wrong: {seen['first_wrong']}")
         return seen
