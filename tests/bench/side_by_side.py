@@ -5,7 +5,8 @@
 
 Each server has one core and one worker, load generator and origin have the other core. The figure is user plus system
 time of all processes of the server over the requests that they answered; all take turns in every round, and ratios are
-medians of the rounds' ratios. Every answer is verified, and that hits were hits; the run fails if anything is wrong.
+medians of the rounds' ratios. Times and rates, the p99 most of all, need a machine of their own. Every answer is
+verified, and that hits were hits; the run fails if anything is wrong.
 
 Needs gcc, taskset and two cores; HAProxy, nginx and Varnish are taken along where they are installed (Debian: apt-get
 install gcc haproxy nginx-light varnish), a plot is drawn where matplotlib is. Works and peers are in side/.

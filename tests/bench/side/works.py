@@ -73,9 +73,9 @@ class Work:
         """Return who does this work, by name."""
         if self.own is not None:
             return {"accel": PEERS["accel"], self.own.name: self.own}
-        if self.is_hit:
+        if self.is_hit and self.way is not Way.IDLE:
             return PEERS
-        return {name: peer for name, peer in PEERS.items() if peer.forwards}
+        return {name: peer for name, peer in PEERS.items() if peer.forwards}  # the limit keeps nothing a connection
 
 
 PAGE = f"/s/{SMALL}/page"
@@ -92,7 +92,7 @@ WORKS = {
         Work("miss", "1 KiB miss, stored", f"/s/{SMALL}/{NUMBER}", is_hit=False),
         Work("connect", "1 KiB hit, a new connection each", PAGE, closes=True),
         Work("rules", "1 KiB hit under 500 rules", PAGE, own=RULED),
-        Work("rules-cookie", "the same, a new cookie each", PAGE, cookie=COOKIE, own=RULED),
+        Work("rules-cookie", "1 KiB hit under 500 rules, a new cookie each", PAGE, cookie=COOKIE, own=RULED),
         Work("workers", "1 KiB hit, two workers on two cores", PAGE, own=PAIRED),
         Work("paced", "1 KiB hits at 70 % of a core: p99", PAGE, connections=64, way=Way.PACED),
         Work("idle", "idle connection after a request", PAGE, way=Way.IDLE),
