@@ -1,7 +1,6 @@
 # What a request's fields mean to a replay: one table a policy, and from it the signature.
 
 cdef enum Kind:
-    IGNORED  # nothing that is decided depends on it
     KEYED  # its value joins the signature
     GENERAL  # whatever it says, the general path decides
     CONNECTION  # keep-alive and close are understood, all else is the general path's; rules may read it too
@@ -9,44 +8,96 @@ cdef enum Kind:
 
 cdef enum:
     NAME_BYTES = 40
-    BUCKETS = 512  # a few dozen names: most unknown ones meet an empty bucket
-    MOST_KEYED = 24
-    MOST_COOKIES = 16
+    MOST_NAMES = 512  # of fields that matter, and of cookies
+    MOST_PRESENT = 64  # that matter and are in one request
 
 cdef struct Named:
-    uint8_t kind, length, slot
-    char[NAME_BYTES] name  # lower case
+    uint8_t kind, length
+    uint16_t slot
+    char[NAME_BYTES] name
 
 
-# The signature: no text in it holds a line end, and an absent value has another mark than an empty one.
+@cython.final
+cdef class Names:
+    """Names to be found in a head: a hash table whose unknown names mostly meet an empty place."""
 
-cdef enum:
-    SIGNATURE_BYTES = 4096
+    cdef Named *places
+    cdef unsigned int mask
 
-cdef struct Signature:
-    size_t size  # over SIGNATURE_BYTES: it did not fit
-    char[SIGNATURE_BYTES] bytes
+    def __cinit__(self, int count):
+        cdef unsigned int size = 512
+        while size < <unsigned int>count * 8:
+            size *= 2
+        self.mask = size - 1
+        self.places = <Named *>calloc(size, sizeof(Named))
+        if self.places == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.places)
+
+    cdef add(self, bytes name, Kind kind, int slot):
+        """Add a name; one that is there stays what it is. Raises ValueError if it is too long."""
+        cdef Named *place
+        if not 0 < len(name) <= NAME_BYTES:
+            raise ValueError("a name is too long")
+        place = &self.places[self.place_of(PyBytes_AS_STRING(name), len(name))]
+        while place.length:
+            if place.name[: place.length] == name:
+                return
+            place = self.after(place)
+        place.kind, place.length, place.slot = kind, len(name), slot
+        memcpy(place.name, PyBytes_AS_STRING(name), len(name))
+
+    cdef inline Named *field(self, const Text *name) noexcept nogil:
+        """Return what a field is, whatever the case of its name; NULL: nothing."""
+        cdef Named *place = &self.places[self.place_of(name.at, name.length)]
+        while place.length and not is_name(name, place.name, place.length):
+            place = self.after(place)
+        return place if place.length else NULL
+
+    cdef inline Named *cookie(self, const Text *name) noexcept nogil:
+        """Return what a cookie is; NULL: nothing."""
+        cdef Named *place
+        if name.length == 0:
+            return NULL
+        place = &self.places[self.place_of(name.at, name.length)]
+        while place.length and not (place.length == name.length and memcmp(place.name, name.at, name.length) == 0):
+            place = self.after(place)
+        return place if place.length else NULL
+
+    cdef inline unsigned int place_of(self, const char *name, size_t length) noexcept nogil:
+        return (LOWER[<uint8_t>name[0]] * 31 + LOWER[<uint8_t>name[length - 1]] * 139
+                + LOWER[<uint8_t>name[length // 2]] * 7 + length * 5) & self.mask
+
+    cdef inline Named *after(self, Named *place) noexcept nogil:
+        return self.places if place == &self.places[self.mask] else place + 1
 
 
-cdef inline void put_byte(Signature *made, char byte) noexcept nogil:
-    if made.size < SIGNATURE_BYTES:
-        made.bytes[made.size] = byte
-    made.size += 1
+# What of a request is in its signature: in the order of slots, so that the order of lines means nothing.
 
-cdef inline void put_text(Signature *made, const Text *text) noexcept nogil:
-    """Append a text and its end; what was absent is a mark of its own."""
-    if text.at == NULL:
-        put_byte(made, 13)
-        return
-    if made.size + text.length < SIGNATURE_BYTES:
-        memcpy(made.bytes + made.size, text.at, text.length)
-    made.size += text.length
-    put_byte(made, 10)
+cdef struct Present:
+    int count
+    uint16_t[MOST_PRESENT] slots
+    Text[MOST_PRESENT] values
 
 
-cdef inline int bucket_of(const char *name, size_t length) noexcept nogil:
-    return (LOWER[<uint8_t>name[0]] * 31 + LOWER[<uint8_t>name[length - 1]] * 7 + LOWER[<uint8_t>name[length // 2]]
-            + length * 5) & (BUCKETS - 1)
+cdef bint note_present(Present *present, uint16_t slot, const Text *value, bint first_counts) noexcept nogil:
+    """Insert a value by its slot; False if there are too many, or the slot has one and the first does not count."""
+    cdef int at = present.count, later
+    while at and present.slots[at - 1] >= slot:
+        at -= 1
+    if at < present.count and present.slots[at] == slot:
+        return first_counts
+    if present.count == MOST_PRESENT:
+        return False
+    for later in range(present.count, at, -1):
+        present.slots[later] = present.slots[later - 1]
+        present.values[later] = present.values[later - 1]
+    present.slots[at] = slot
+    present.values[at] = value[0]
+    present.count += 1
+    return True
 
 
 cdef inline void trim(Text *text) noexcept nogil:
@@ -57,12 +108,13 @@ cdef inline void trim(Text *text) noexcept nogil:
         text.length -= 1
 
 
-cdef void read_cookies(const Text *sent, tuple names, Text *values) noexcept:
-    """Find the first value of each of `names` in a Cookie field."""
+cdef bint read_cookies(const Text *sent, Names names, Present *present) noexcept:
+    """Note the first value of each known cookie, read as `policy.runtime.View.cookies` does; False: too many."""
     cdef const char *at = sent.at
     cdef const char *end = sent.at + sent.length
     cdef const char *stop
     cdef Text pair, name
+    cdef Named *named
     while at < end:
         stop = <const char *>memchr(at, 59, end - at)
         stop = end if stop == NULL else stop
@@ -81,105 +133,108 @@ cdef void read_cookies(const Text *sent, tuple names, Text *values) noexcept:
             pair.at, pair.length = pair.at + pair.length, 0
         trim(&name)
         trim(&pair)
-        for slot, wanted in enumerate(names):
-            if (values[<int>slot].at == NULL and name.length == <size_t>PyBytes_GET_SIZE(wanted)
-                    and memcmp(name.at, PyBytes_AS_STRING(wanted), name.length) == 0):
-                values[<int>slot] = pair
+        named = names.cookie(&name)
+        if named != NULL and not note_present(present, named.slot, &pair, True):
+            return False
+    return True
+
+
+# The signature: texts that hold no line end, each behind what it is of.
+
+cdef enum:
+    SIGNATURE_BYTES = 4096
+    COOKIES_FROM = 0x8000  # slots of cookies
+
+cdef struct Signature:
+    size_t size  # over SIGNATURE_BYTES: it did not fit
+    char[SIGNATURE_BYTES] bytes
+
+
+cdef inline void put_byte(Signature *made, char byte) noexcept nogil:
+    if made.size < SIGNATURE_BYTES:
+        made.bytes[made.size] = byte
+    made.size += 1
+
+cdef inline void put_text(Signature *made, const Text *text) noexcept nogil:
+    """Append a text and its end."""
+    if made.size + text.length < SIGNATURE_BYTES:
+        memcpy(made.bytes + made.size, text.at, text.length)
+    made.size += text.length
+    put_byte(made, 10)
+
+cdef void put_present(Signature *made, const Present *present, int slots_from) noexcept nogil:
+    cdef int at, slot
+    for at in range(present.count):
+        slot = slots_from + present.slots[at]
+        put_byte(made, slot >> 8)
+        put_byte(made, slot & 0xFF)
+        put_text(made, &present.values[at])
 
 
 @cython.final
 cdef class FieldTable:
-    """The classes of fields under one policy."""
+    """The classes of fields under one policy; a field that it does not name is ignored."""
 
-    cdef Named[BUCKETS] names
-    cdef int keyed_count, cookie_count
+    cdef Names fields, cookies
     cdef readonly bint keys_client  # the client's address joins the signature
     cdef bint keys_connection
-    cdef tuple cookies
 
     def __init__(self, general, keyed, cookies, bint keys_client):
         """`general`, `keyed`: names of fields, lower case; `cookies`: names of cookies that matter, if not all do.
 
         Raises ValueError for more than there is room for: then nothing is replayed under that policy.
         """
-        if len(keyed) > MOST_KEYED or len(cookies) > MOST_COOKIES:
+        if len(keyed) > MOST_NAMES or len(cookies) > MOST_NAMES:
             raise ValueError("too many fields matter")
-        self.cookies, self.keys_client, self.keyed_count = tuple(cookies), keys_client, len(keyed)
-        self.cookie_count = len(self.cookies)
-        for name in general:
-            self.add(name, GENERAL, 0)
+        self.fields, self.keys_client, self.keys_connection = Names(len(keyed)), keys_client, b"connection" in keyed
+        for name in general:  # said first: they stay what they are
+            self.fields.add(name, GENERAL, 0)
         for slot, name in enumerate(keyed):
-            self.add(name, CONNECTION if name == b"connection" else KEYED, slot)
-        self.keys_connection = b"connection" in keyed
-        self.add(b"connection", CONNECTION, 0)
+            self.fields.add(name, CONNECTION if name == b"connection" else KEYED, slot)
+        self.fields.add(b"connection", CONNECTION, 0)
         if cookies:
-            self.add(b"cookie", COOKIE, 0)
-
-    cdef add(self, bytes name, Kind kind, int slot):
-        cdef int at
-        if not 0 < len(name) <= NAME_BYTES:
-            raise ValueError("a field's name is too long")
-        at = bucket_of(PyBytes_AS_STRING(name), len(name))
-        while self.names[at].length:
-            if self.names[at].name[: self.names[at].length] == name:
-                return  # general is said first, and stays
-            at = (at + 1) & (BUCKETS - 1)
-        self.names[at].kind, self.names[at].length, self.names[at].slot = kind, len(name), slot
-        memcpy(self.names[at].name, PyBytes_AS_STRING(name), len(name))
-
-    cdef inline Named *find(self, const Text *name) noexcept nogil:
-        """Return what a field is, NULL if it is ignored."""
-        cdef int at = bucket_of(name.at, name.length)
-        while self.names[at].length:
-            if is_name(name, self.names[at].name, self.names[at].length):
-                return &self.names[at]
-            at = (at + 1) & (BUCKETS - 1)
-        return NULL
+            self.fields.add(b"cookie", COOKIE, 0)
+            self.cookies = Names(len(cookies))
+            for slot, name in enumerate(cookies):
+                self.cookies.add(name, KEYED, slot)
 
     cdef bint sign(self, Head *head, Signature *made, bint *closes) noexcept:
         """Write what the decision depends on; False if that is more than a replay understands."""
-        cdef Text[MOST_KEYED] values
+        cdef Present present
+        cdef Text *value
         cdef Text cookie
         cdef Named *named
         cdef int at
-        closes[0], cookie.at = False, NULL
-        for at in range(self.keyed_count):
-            values[at].at = NULL
+        closes[0], cookie.at, present.count = False, NULL, 0
         for at in range(head.count):
-            named = self.find(&head.lines[at].name)
+            named = self.fields.field(&head.lines[at].name)
             if named == NULL:
                 continue
-            if named.kind == KEYED and values[named.slot].at == NULL:
-                values[named.slot] = head.lines[at].value
-            elif named.kind == COOKIE and cookie.at == NULL:
-                cookie = head.lines[at].value
-            elif named.kind != CONNECTION:
-                return False  # the general path's, or said twice
-            elif is_name(&head.lines[at].value, b"close", 5):
-                closes[0] = True
-            elif not is_name(&head.lines[at].value, b"keep-alive", 10):
-                return False
-            if named.kind == CONNECTION and self.keys_connection:
-                if values[named.slot].at != NULL:
+            value = &head.lines[at].value
+            if named.kind == CONNECTION:
+                if is_name(value, b"close", 5):
+                    closes[0] = True
+                elif not is_name(value, b"keep-alive", 10):
                     return False
-                values[named.slot] = head.lines[at].value
+            elif named.kind == COOKIE and cookie.at == NULL:
+                cookie = value[0]
+                continue
+            elif named.kind != KEYED:
+                return False  # the general path's, or said twice
+            if named.kind == KEYED or self.keys_connection:
+                if not note_present(&present, named.slot, value, False):
+                    return False
         made.size = 0
         put_byte(made, 72 if head.is_head else 71)
         put_text(made, &head.target)
         put_text(made, &head.host)
-        for at in range(self.keyed_count):
-            put_text(made, &values[at])
-        if self.cookie_count:
-            self.sign_cookies(&cookie, made)
-        return True
+        put_present(made, &present, 0)
+        return cookie.at == NULL or self.sign_cookies(&cookie, made)
 
-    cdef void sign_cookies(self, const Text *sent, Signature *made) noexcept:
-        """Write each named cookie's first value, read as `policy.runtime.View.cookies` does."""
-        cdef Text[MOST_COOKIES] values
-        cdef int at
-        for at in range(self.cookie_count):
-            values[at].at = NULL
-        if sent.at != NULL:
-            read_cookies(sent, self.cookies, values)
-        for at in range(self.cookie_count):
-            put_text(made, &values[at])
+    cdef bint sign_cookies(self, const Text *sent, Signature *made) noexcept:
+        cdef Present present
+        present.count = 0
+        if not read_cookies(sent, self.cookies, &present):
+            return False
+        put_present(made, &present, COOKIES_FROM)
+        return True

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 ENTRIES = 16 * 1024
 """Answers that a worker remembers, at some 600 bytes each."""
-MOST_FIELDS = 24
+MOST_FIELDS = 512
 """Fields that may matter under one policy; a response that varies on more of them is not replayed."""
 
 GENERAL = frozenset(

@@ -132,7 +132,7 @@ async def test_rules_may_read_connection(pair: Pair, value: bytes) -> None:
     assert pair.replays == 1
 
 
-@pytest.mark.parametrize("vary", ["close", "x-" + "n" * 60, ", ".join(f"x-{number}" for number in range(30))])
+@pytest.mark.parametrize("vary", ["close", "x-" + "n" * 60, ", ".join(f"x-{number}" for number in range(600))])
 async def test_a_vary_that_cannot_be_keyed_leaves_the_others_replayed(pair: Pair, vary: str) -> None:
     page(pair, "/odd", cache_control="max-age=60", vary=vary)
     await warm(pair, request())
