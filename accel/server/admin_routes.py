@@ -7,25 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Protocol
 
 from accel.caching.invalidation import Purge, What
-from accel.caching.key import primary_key
-from accel.config import Limits
 from accel.errors import RequestError
-from accel.http.message import Line, Request
-from accel.http.request_parser import RequestParser
+from accel.http.message import Request
+from accel.server import admin_reading as reading
+from accel.server.admin_answers import Answer, Document, Own, Refused
 from accel.stats import metrics
 
 Facts = dict[str, object]
 
-MOST_NAMES = 1000
-"""URLs or tags in one purge."""
-_PURGE_FORM = 'write {"urls": ["http://host/path"]}, {"tags": ["a"]} or {"all": true}; beside it "soft": true'
-"""What a purge may look like."""
-_EXPLAIN_FORM = 'write {"url": "http://host/path", "method": "GET", "fields": [["Name", "value"]], "from": "192.0.2.1"}'
-LIMITS = Limits(body_bytes=4 * 1024 * 1024)
+EXCHANGE_S = 30.0
+"""A connection that has not finished by then is dropped; a purge waits for workers far shorter than that."""
 
 
 class Control(Protocol):
@@ -105,30 +99,15 @@ class Control(Protocol):
         """Return the store's kind and, of a shared one, segments by state, bytes, pins, records."""
         ...
 
+    def glimpse(self) -> Facts:
+        """Return what of the store may be asked for each second: `map` is base64 of a byte for each segment."""
+        ...
+
     async def check_store(self) -> Facts:
         """Walk the whole shared store and return what was counted and what is wrong with it (faults)."""
         ...
 
 
-class Refused(Exception):
-    """An admin request that will not be done, with the status, and fields, that say so."""
-
-    def __init__(self, status: int, why: str, lines: tuple[Line, ...] = ()) -> None:
-        super().__init__(why)
-        self.status = status
-        self.lines = lines
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """An answer that is not JSON."""
-
-    content_type: str
-    body: bytes
-
-
-Answer = tuple[int, object]
-"""A status, and a Document or what becomes JSON."""
 Handler = Callable[[Control, Any], Awaitable[Answer]]
 
 
@@ -140,10 +119,20 @@ class Route:
     path: bytes
     meaning: str
     handler: Handler
+    most_s: Callable[[Any], float] = lambda body: EXCHANGE_S
+    """How long it may take, by its body."""
 
 
 async def _index(control: Control, body: Any) -> Answer:
     return 200, {f"{route.method.decode()} {route.path.decode()}": route.meaning for route in ROUTES}
+
+
+async def _status(control: Control, body: Any) -> Answer:
+    return 200, Own.PAGE
+
+
+async def _events(control: Control, body: Any) -> Answer:
+    return 200, Own.EVENTS
 
 
 async def _facts(control: Control, body: Any) -> Answer:
@@ -182,28 +171,8 @@ async def _ready(control: Control, body: Any) -> Answer:
 
 
 async def _purge(control: Control, body: Any) -> Answer:
-    purges = _purges(body)
+    purges = reading.purges(body)
     return 200, {"receipts": [await _invalidated(control, purge) for purge in purges]}
-
-
-def _purges(body: Any) -> list[Purge]:
-    """Return what a body of `/purge` asks for: one for each URL, one for all tags together, or one for everything."""
-    is_soft = body.get("soft", False)
-    named = [name for name in ("urls", "tags", "all") if name in body]
-    if len(named) != 1 or not isinstance(is_soft, bool):
-        raise Refused(400, _PURGE_FORM)
-    if named == ["all"]:
-        if body["all"] is not True:
-            raise Refused(400, _PURGE_FORM)
-        return [Purge(What.ALL, (), is_soft)]
-    texts = body[named[0]]
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise Refused(400, _PURGE_FORM)
-    if len(texts) > MOST_NAMES:
-        raise Refused(413, f"at most {MOST_NAMES} {named[0]} at once".replace("urls", "URLs"))
-    if named == ["tags"]:
-        return [Purge(What.TAG, tuple(map(_tag, texts)), is_soft)]
-    return [Purge(What.URL, (primary_key(*_place(url)),), is_soft) for url in texts]
 
 
 async def _ban(control: Control, body: Any) -> Answer:
@@ -224,56 +193,6 @@ async def _invalidated(control: Control, purge: Purge) -> Facts:
 
 async def _bans(control: Control, body: Any) -> Answer:
     return 200, control.bans()
-
-
-def _tag(text: str) -> bytes:
-    """Return a tag as a field of a response may carry it."""
-    try:
-        tag = text.strip().encode("latin-1")
-    except UnicodeEncodeError:
-        raise Refused(400, f"no tag: {text!a}; write it as the response's field has it") from None
-    if not tag or not text.isprintable():
-        raise Refused(400, f"no tag: {text!a}; write it as the response's field has it")
-    return tag
-
-
-def _place(url: str) -> tuple[bytes, bytes]:
-    """Return a URL's host in key form and its target, read exactly as a request for it would be."""
-    url = url.partition("#")[0]
-    if not url.lower().startswith(("http://", "https://")):
-        path = url if url.startswith("/") else "/path"
-        raise Refused(400, f"write the whole URL, such as http://host{path}")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise Refused(400, f"not a URL as it is sent: {url!a}; percent-encode what is not ASCII")
-    try:
-        request = _request(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % url.encode())
-    except RequestError as error:
-        raise Refused(400, f"{url}: {error.why}") from None
-    return request.host, request.target
-
-
-def _request(head: bytes) -> Request:
-    """Return a request exactly as clients' are read. Raises RequestError."""
-    reader = _Reader()
-    RequestParser(reader, LIMITS).feed(head)
-    if reader.request is None:
-        raise RequestError(400, "this is no request")
-    return reader.request
-
-
-class _Reader:
-    """Keeps what the strict parser understood (`RequestSink`)."""
-
-    request: Request | None = None
-
-    def request_begun(self, request: Request) -> None:
-        self.request = self.request or request
-
-    def body_received(self, data: bytes) -> None:
-        pass
-
-    def request_ended(self) -> None:
-        pass
 
 
 async def _drain(control: Control, body: Any) -> Answer:
@@ -311,28 +230,11 @@ async def _overrides(control: Control, body: Any) -> Answer:
 
 
 async def _explain(control: Control, body: Any) -> Answer:
-    url, method, client_ip = body.get("url"), body.get("method", "GET"), body.get("from", "")
-    fields = body.get("fields", [])
-    if not all(isinstance(text, str) for text in (url, method, client_ip)) or not _are_pairs(fields):
-        raise Refused(400, _EXPLAIN_FORM)
-    host, target = _place(url)
+    request, client_ip = reading.asked_about(body)
     try:
-        client_ip = client_ip and str(ip_address(client_ip))
-    except ValueError:
-        raise Refused(400, f"{client_ip!r} is no address") from None
-    given = [f"{name}: {value}" for name, value in fields if name.lower() != "host"]
-    head = [f"{method} {target.decode()} HTTP/1.1", f"Host: {host.decode()}", *given]
-    try:
-        request = _request("\r\n".join([*head, "", ""]).encode("latin-1"))
         return 200, await control.explain(request, client_ip)
-    except (RequestError, UnicodeEncodeError) as error:
-        raise Refused(getattr(error, "status", 400), str(error)) from None
-
-
-def _are_pairs(fields: object) -> bool:
-    return isinstance(fields, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in fields
-    )
+    except RequestError as error:
+        raise Refused(error.status, error.why) from None
 
 
 async def _upgrade(control: Control, body: Any) -> Answer:
@@ -349,12 +251,18 @@ async def _store(control: Control, body: Any) -> Answer:
     return 200, control.store()
 
 
+async def _glimpse(control: Control, body: Any) -> Answer:
+    return 200, control.glimpse()
+
+
 async def _check_store(control: Control, body: Any) -> Answer:
     return 200, await control.check_store()
 
 
 ROUTES = (
     Route(b"GET", b"/", "this list", _index),
+    Route(b"GET", b"/status", "the status page; a browser gets it at /, too", _status),
+    Route(b"GET", b"/events", "what the status page shows: server-sent events, one each second", _events),
     Route(b"GET", b"/healthz", "200 while a worker accepts connections, else 503", _alive),
     Route(b"GET", b"/readyz", "200 while a backend is up, too", _ready),
     Route(b"GET", b"/facts", "name, version, process, listeners", _facts),
@@ -363,6 +271,7 @@ ROUTES = (
     Route(b"GET", b"/workers", "the worker processes", _workers),
     Route(b"GET", b"/backends", "the origins, their state and load", _backends),
     Route(b"GET", b"/store", "the shared store: segments, bytes, pins", _store),
+    Route(b"GET", b"/store/map", "the shared store, a byte for each segment", _glimpse),
     Route(b"GET", b"/store/check", "walk all of the shared store and prove it", _check_store),
     Route(b"POST", b"/purge", 'drop {"urls": [...]}, {"tags": [...]} or {"all": true}; "soft": true', _purge),
     Route(b"POST", b"/ban", 'drop what {"ban": "url ~ ^/news/"} matches', _ban),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 from accel import __version__
@@ -50,7 +51,7 @@ class ArbiterControl:
         """See `Control`."""
         sums = self._arbiter.board.counter_sums()
         if self._arbiter.arena is not None:
-            sums["evicted"] += int(self._arbiter.arena.stat()["evicted"])  # counted in the store's own rows
+            sums["evicted"] += self._arbiter.arena.glimpse()["evicted"]  # counted in the store's own rows
         sums["overridden"] = sum(self._arbiter.board.override_sums())  # counted by reason only
         return sums | self._arbiter.invalidations.counters()
 
@@ -95,6 +96,14 @@ class ArbiterControl:
         if arena is None:
             return {"kind": "private", "size_bytes": self._arbiter.config.memory_bytes}
         return {"kind": "shared", **arena.stat()}
+
+    def glimpse(self) -> Facts:
+        """See `Control`."""
+        arena = self._arbiter.arena
+        if arena is None:
+            return {"kind": "private", "size_bytes": self._arbiter.config.memory_bytes}
+        seen = arena.glimpse()
+        return {"kind": "shared", "map": b64encode(seen.pop("segments")).decode(), **seen}
 
     async def check_store(self) -> Facts:
         """See `Control`."""

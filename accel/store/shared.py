@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from accel.errors import AccelError
 from accel.store import backing, header, layout
@@ -140,6 +140,13 @@ class SharedArena:
         revived = self.revived or Revived(0, 0, 0.0)
         kept = {"epoch": self.map.epoch, "kept": revived.records, "lost": revived.dropped}
         return self._inspector.figures() | kept
+
+    def glimpse(self) -> dict[str, Any]:
+        """Return what may be asked for each second: a byte for each segment, bytes, records about, the workers' sums.
+
+        A byte is fill in 16ths | is main << 4 | `layout.State` << 5.
+        """
+        return self._inspector.glimpse()
 
     def sweep(self, judge: Callable[[bytes, bytes], bool], settle: Callable[[], None]) -> None:
         """Show `judge` key and meta of every record and drop those that it says True of; `settle` after each."""

@@ -81,6 +81,9 @@ class FakeControl:
     def store(self) -> Facts:
         return self.store_figures
 
+    def glimpse(self) -> Facts:
+        return {"kind": "shared", "map": "TikA", "segment_bytes": 1048576, "filled_bytes": 1966080, "records": 7}
+
     async def check_store(self) -> Facts:
         return self.checked
 

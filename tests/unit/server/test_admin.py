@@ -18,7 +18,7 @@ from accel.caching.invalidation import Purge, What
 from accel.caching.key import primary_key
 from accel.config import Address
 from accel.errors import RequestError, StartError
-from accel.server import admin
+from accel.server import admin, watchers
 
 JSON = "application/json"
 NO_ANSWER: tuple[int, dict[bytes, bytes], bytes] = (0, {}, b"")
@@ -321,9 +321,51 @@ def test_who_was_accepted_in_the_moment_of_a_pause_is_answered(control: FakeCont
     [("127.0.0.1:9000", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.example", 421), ("10.0.0.1", 421)],
 )
 async def test_over_tcp_the_host_must_be_ours(server: admin.AdminServer, host: str, status: int) -> None:
-    data = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    data = f"GET /stat HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
     assert (await exchange(server.addresses[1], data))[0] == status
+
+
+async def test_a_browser_gets_the_page_where_a_tool_gets_the_list(server: admin.AdminServer) -> None:
+    asked = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: %b\r\n\r\n"
+
+    _, page, body = await exchange(server.addresses[1], asked % b"text/html,*/*;q=0.8")
+    _, listed, _ = await exchange(server.addresses[1], asked % b"*/*")
+
+    assert (page[b"content-type"], listed[b"content-type"]) == (b"text/html; charset=utf-8", b"application/json")
+    assert b"script-src 'sha256-" in page[b"content-security-policy"] and body.startswith(b"<!doctype html>")
+
+
+async def events(server: admin.AdminServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a stream, and read its first event."""
+    reader, writer = await asyncio.open_unix_connection(server.addresses[0].path)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: accel\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\nretry: 2000\n\ndata: ")
+    return reader, writer
+
+
+async def test_a_stream_has_everything_that_moves_and_outlives_an_exchange(
+    server: admin.AdminServer, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchers, "EVERY_S", 0.001)
+    reader, writer = await events(server)
+
+    first = json.loads(await reader.readuntil(b"\n\n"))
+    control.counted["hits"] += 1
+    second = json.loads((await reader.readuntil(b"\n\n")).removeprefix(b"data: "))
+    writer.close()
+
+    assert (first["workers"], first["backends"]) == (control.worker_rows, control.backend_rows)
+    assert second["counters"]["hits"] == first["counters"]["hits"] + 1
+
+
+async def test_a_pause_ends_the_streams(server: admin.AdminServer) -> None:
+    reader, writer = await events(server)
+
+    server.pause()
+
+    assert b"\n\n" in await asyncio.wait_for(reader.read(), 5)
+    writer.close()
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
@@ -374,6 +416,33 @@ async def test_a_forked_child_lets_go_without_harm_to_its_parent(
     os.waitpid(child, 0)  # noqa: ASYNC222 (the child has nothing to do)
 
     assert await get(server, "/healthz") == (200, {"ok": True})
+
+
+async def test_a_forked_child_holds_no_connection_open(server: admin.AdminServer) -> None:
+    reader, writer = await events(server)
+    forgotten, forgot = os.pipe()
+    alive, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            server.forget()
+            os.write(forgot, b".")
+            os.close(end)
+            os.read(alive, 1)  # until the parent has seen the connection's end
+        finally:
+            os._exit(0)
+    os.read(forgotten, 1)
+
+    for connection in list(server._desk.connections):
+        assert connection._transport is not None
+        connection._transport.abort()
+    rest = await asyncio.wait_for(reader.read(), 5)
+
+    for descriptor in (end, alive, forgotten, forgot):
+        os.close(descriptor)
+    os.waitpid(child, 0)  # noqa: ASYNC222 (it has seen the end of its pipe)
+    writer.close()
+    assert rest
 
 
 async def test_a_failed_start_leaves_nothing_open(
