@@ -6,6 +6,7 @@ from typing import Protocol
 
 from accel.config import Limits
 from accel.proxy.covering import CoveredResponse
+from accel.stats._ring import RingWriter
 from accel.store._shared import Glance
 
 NEW_HOST: bytes
@@ -44,6 +45,7 @@ class Replayer:
     def hosts(self) -> int: ...
     def forget(self) -> None: ...
     def bound(self, limits: Limits) -> None: ...
+    def tell(self, log: RingWriter | None) -> None: ...
     def govern(self, authority: bytes, table: FieldTable | None) -> None: ...
     def keep(
         self,
@@ -53,6 +55,7 @@ class Replayer:
         head: bytes,
         entry: CoveredResponse,
         is_not_modified: bool,
+        told: tuple[bytes, bytes, bytes],
         note: Callable[[int], None],
     ) -> None: ...
     def answer(self, connection: Asker, data: bytes) -> bytes | None: ...

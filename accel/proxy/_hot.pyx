@@ -2,7 +2,7 @@
 """The compiled side of the hot path: what `proxy.hot` has learned is given again. The argument stands there; read it first.
 
 Cut in parts, each knowing only those before it: scan (a head, fully understood or not at all), fields (what matters of
-it: the signature), replay (a decided answer and what must still hold), and here what one worker does with them.
+it: the signature), replay (a decided answer and what must still hold), telling (its record in the log), and here what one worker does with them.
 """
 
 cimport cython
@@ -11,17 +11,20 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport floor
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
+from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
 from accel.store._shared cimport Glance
 
 from accel.stats.counters import index
+from accel.stats.records import OUTCOMES
 from accel.store import numbers
 
 include "_scan.pxi"
 include "_fields.pxi"
 include "_replay.pxi"
+include "_telling.pxi"
 
 cdef extern from "sys/socket.h":
     enum: MSG_DONTWAIT, MSG_NOSIGNAL
@@ -55,6 +58,7 @@ cdef class Replayer:
     cdef public bint is_on  # off: every request takes the general path
     cdef readonly bytes unknown  # the signature of the first request that it left; None: it was not understood
     cdef object wall, mono  # clocks, s; None: the machine's
+    cdef readonly RingWriter log  # None: nothing is logged
     cdef dict tables, young, old
     cdef object memory  # keeps what the next two point to
     cdef const uint64_t *words
@@ -91,6 +95,10 @@ cdef class Replayer:
         self.bounds.field_bytes, self.bounds.fields = limits.field_bytes, min(limits.fields, MOST_LINES)
         self.request_limit = limits.requests_per_connection or 0
 
+    def tell(self, RingWriter log):
+        """Log what is replayed; None: nothing."""
+        self.log = log
+
     def govern(self, bytes authority not None, FieldTable table):
         """Sign requests whose Host is exactly `authority` by `table`; None: they are the general path's."""
         if len(self.tables) >= MOST_HOSTS:
@@ -99,7 +107,7 @@ cdef class Replayer:
         self.last_host = self.last_table = None
 
     def keep(self, bytes signature not None, Glance glance not None, Glance listed, bytes head not None, entry,
-             bint is_not_modified, note):
+             bint is_not_modified, tuple told not None, note):
         """Give this answer, made of `entry` (`covering.CoveredResponse`), to requests with `signature` from now on.
 
         Raises ValueError for more than there is room for. The rest is as in `Replay`.
@@ -115,6 +123,8 @@ cdef class Replayer:
         for at, cell in enumerate(entry.cells):
             made.cells[<int>at] = cell
         made.is_not_modified = is_not_modified
+        made.host, made.rule, made.tags = told
+        made.status = 304 if is_not_modified else entry.stored.status
         made.has_body = signature[:1] == b"G" and not is_not_modified
         made.noted_at = self.now()
         self.put(signature, made)
@@ -218,6 +228,8 @@ cdef class Replayer:
         if self.request_limit:
             connection.exchanges += 1
         self.count(replay, now)
+        if self.log is not None:
+            tell(self.log, &self.head, replay, connection.client_ip, now, self.now(), age_s)
         if is_long:
             self.send_long(connection, record)
         return not is_long

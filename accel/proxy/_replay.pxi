@@ -25,6 +25,8 @@ cdef class Replay:
     cdef uint64_t[MOST_CELLS] cells
     cdef int cell_count
     cdef bint has_body, is_not_modified
+    cdef bytes host, rule, tags  # for the log
+    cdef int status
     cdef double noted_at
     cdef uint64_t unnoted
 

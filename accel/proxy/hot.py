@@ -39,6 +39,7 @@ from accel.policy.compile import CompiledPolicy
 from accel.policy.vocabulary import Phase
 from accel.proxy import deliver
 from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
+from accel.stats._ring import RingWriter
 
 if TYPE_CHECKING:
     from accel.proxy.cache import Entry, Found, Variants
@@ -88,7 +89,9 @@ class Hot:
         """Forget what was decided under another configuration, and learn under this one."""
         self.replayer.forget()
         self.replayer.bound(service.limits)
-        self.replayer.is_on = service.log is None and not self._is_stopped
+        can_tell = service.log is None or isinstance(service.log, RingWriter)
+        self.replayer.tell(service.log if isinstance(service.log, RingWriter) else None)
+        self.replayer.is_on = can_tell and not self._is_stopped
         self._matters = {}
 
     def stop(self) -> None:
@@ -123,8 +126,9 @@ class Hot:
         head, is_not_modified = deliver.repeated_head(exchange, entry, found.record)
         variants, values = (None, b"") if listed is None else (listed.variants, listed.values)
         note = partial(_note, weakref.ref(entry), variants, values)
+        told = (exchange.request.host, exchange.rule.encode(errors="replace"), b" ".join(entry.stored.tags))
         with suppress(ValueError):  # more tags than a replay has room for
-            self.replayer.keep(signature, glance, listing, head, entry, is_not_modified, note)
+            self.replayer.keep(signature, glance, listing, head, entry, is_not_modified, told, note)
 
     def _covers(self, matters: _Matters, names: tuple[bytes, ...]) -> bool:
         """Whether all that a response varies on is in the signature; if not, it will be from now on."""
