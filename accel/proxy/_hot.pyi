@@ -39,6 +39,7 @@ class Replayer:
         wall: Callable[[], float] | None,
         mono: Callable[[], float] | None,
         entries: int,
+        histograms: memoryview | None = None,
     ) -> None: ...
     def __len__(self) -> int: ...
     @property

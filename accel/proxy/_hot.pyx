@@ -17,6 +17,7 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
 from accel.store._shared cimport Glance
 
+from accel.stats import histograms as scale
 from accel.stats.counters import index
 from accel.stats.records import OUTCOMES
 from accel.store import numbers
@@ -30,6 +31,9 @@ cdef extern from "sys/socket.h":
     enum: MSG_DONTWAIT, MSG_NOSIGNAL
     ssize_t send(int fd, const void *data, size_t length, int flags) nogil
 
+cdef extern from *:
+    int leading_zeros "__builtin_clzll"(uint64_t value) nogil
+
 cdef enum:
     OUT_BYTES = 64 * 1024
     COPIED_BYTES = 16 * 1024  # longer bodies go out from where they lie
@@ -39,6 +43,14 @@ cdef enum:
 cdef int WORLD = numbers.WORLD, EDITION = numbers.EDITION, ALL_HARD = numbers.ALL_HARD, ALL_SOFT = numbers.ALL_SOFT
 cdef int HITS = index("hits"), NOT_MODIFIED = index("not_modified")
 cdef int BYTES_IN = index("client_bytes_in"), BYTES_OUT = index("client_bytes_out")
+
+cdef enum:
+    SUB_BITS = 3  # as in `stats.histograms`, which the tests compare
+    SCALE_BITS = 40
+cdef int HIT_AT = scale.KINDS.index("hit") * scale.KIND_WORDS
+cdef int FIRST_BYTE_AT = HIT_AT + scale.MEASURES.index("first_byte_us") * scale.HISTOGRAM_WORDS
+cdef int TOTAL_AT = HIT_AT + scale.MEASURES.index("total_us") * scale.HISTOGRAM_WORDS
+cdef int BODY_AT = HIT_AT + scale.MEASURES.index("body_bytes") * scale.HISTOGRAM_WORDS
 
 NEW_HOST = b"?"
 """Stands for the signature of a request whose host is not known yet."""
@@ -63,6 +75,8 @@ cdef class Replayer:
     cdef object memory  # keeps what the next two point to
     cdef const uint64_t *words
     cdef uint64_t *counters
+    cdef uint64_t *histograms
+    cdef uint64_t replays  # of the read under way
     cdef Bounds bounds
     cdef uint64_t request_limit
     cdef int entries
@@ -76,9 +90,14 @@ cdef class Replayer:
     cdef Signature signature
     cdef char[OUT_BYTES] out
 
-    def __init__(self, words, counters, wall, mono, int entries):
-        """`words`: the table of `store.numbers`; `counters`: this worker's row; half of `entries` were used lately."""
-        self.memory = words, counters
+    def __init__(self, words, counters, wall, mono, int entries, histograms=None):
+        """`words`: the table of `store.numbers`; `counters`, `histograms`: this worker's rows; None: nothing is measured.
+
+        Half of `entries` were used lately.
+        """
+        histograms = scale.private_row() if histograms is None else histograms
+        self.memory = words, counters, histograms
+        self.histograms = <uint64_t *>address(histograms)
         self.words, self.counters = <const uint64_t *>address(words), <uint64_t *>address(counters)
         self.wall, self.mono, self.entries, self.is_on = wall, mono, entries // 2, True
         self.forget()
@@ -161,12 +180,13 @@ cdef class Replayer:
         """
         cdef const char *start = PyBytes_AS_STRING(data)
         cdef size_t length = PyBytes_GET_SIZE(data), taken = 0
-        cdef double now
+        cdef double now, began, ended
         cdef bint goes_on = True
         self.unknown, self.is_last, self.is_blocked, self.filled = None, False, False, 0
         if not self.is_on or connection.transport.get_write_buffer_size():
             return data
-        now = self.now()
+        now, began = self.now(), self.monotonic()
+        self.replays = 0
         while goes_on and not self.is_blocked and taken < length and scan(start + taken, length - taken, &self.bounds, &self.head):
             goes_on = self.replayed(connection, now)
             if self.unknown is None:
@@ -178,7 +198,9 @@ cdef class Replayer:
             taken = length  # what comes behind is not read as a request (RFC 9112 §9.6)
         self.counters[BYTES_IN] += taken
         self.flush(connection)
-        connection.since = self.monotonic()
+        ended = self.monotonic()
+        self.measure(max(0.0, ended - began))
+        connection.since = ended
         if self.is_last or self.is_blocked:
             connection.after_replay(self.is_last)
         return None if taken == length else data[taken:]
@@ -254,10 +276,27 @@ cdef class Replayer:
     cdef inline void count(self, Replay replay, double now):
         self.counters[HITS] += 1
         self.counters[NOT_MODIFIED] += replay.is_not_modified
+        self.replays += 1
+        self.add(BODY_AT, replay.glance.length if replay.has_body else 0, 1)
         replay.unnoted += 1
         if now - replay.noted_at >= 1.0:
             replay.note(replay.unnoted)
             replay.unnoted, replay.noted_at = 0, now
+
+    cdef inline void measure(self, double elapsed_s) noexcept:
+        """Count how long this read's answers took: all of them as long as the read."""
+        cdef uint64_t elapsed_us = <uint64_t>(elapsed_s * 1e6)
+        self.add(FIRST_BYTE_AT, elapsed_us, self.replays)
+        self.add(TOTAL_AT, elapsed_us, self.replays)
+
+    cdef inline void add(self, int at, uint64_t value, uint64_t count) noexcept:
+        """Count a value in the histogram at a word (`histograms.record`)."""
+        cdef int shift
+        if value >> SCALE_BITS:
+            value = (<uint64_t>1 << SCALE_BITS) - 1
+        shift = 60 - leading_zeros(value | 15)
+        self.histograms[at + 1 + (shift << SUB_BITS) + <int>(value >> shift)] += count
+        self.histograms[at] += value * count
 
     cdef make_room(self, connection, Replay replay, bint is_long):
         """Send what is gathered if an answer has no room behind it."""

@@ -380,6 +380,7 @@ class Exchange:
         counters[self.outcome.counter] += 1
         if self.outcome is Outcome.STALE:
             counters[_HITS_STALE] += 1
+        telling.measure(self)
         if self.service.log is not None:
             telling.tell(self, self.service.log)
 

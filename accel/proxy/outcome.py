@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 from accel.stats.counters import index
+from accel.stats.histograms import KINDS
+
+_HISTOGRAMS = {"hits": KINDS.index("hit"), "misses": KINDS.index("miss"), "passes": KINDS.index("pass")}
 
 
 class Outcome(Enum):
@@ -26,3 +29,5 @@ class Outcome(Enum):
     def __init__(self, word: str, counter: str) -> None:
         self.word = word
         self.counter = index(counter)
+        self.histogram = _HISTOGRAMS.get(counter)
+        """Its place in `histograms.KINDS`; None: it is not measured."""

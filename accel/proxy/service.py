@@ -20,6 +20,7 @@ from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing
 from accel.stats.counters import CounterRow
+from accel.stats.histograms import HistogramWords
 from accel.stats.ring import Writer
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class Service:
     """None where each worker has a store of its own."""
     limiter: Limiter
     counters: CounterRow
+    histograms: HistogramWords
     overrides: OverrideUses
     limits: Limits
     caching: CachingOptions

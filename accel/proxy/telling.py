@@ -1,4 +1,4 @@
-"""An exchange's record in the live log, for those that took the general way.
+"""An exchange's record in the live log and its part in the histograms, for those that took the general way.
 
 Owns which fact of an exchange is which field of a record; the hot path writes the same for what it replays.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from accel.caching.freshness import current_age
 from accel.http.cache_status import Forward
 from accel.proxy.outcome import Outcome
+from accel.stats.histograms import record
 from accel.stats.records import OUTCOMES, REASONS
 
 if TYPE_CHECKING:
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {outcome: OUTCOMES.index(outcome.word) for outcome in Outcome}
 _REASONS = {None: 0} | {reason: REASONS.index(reason.value.decode()) for reason in Forward}
+
+_SWITCHING = 101
+
+
+def measure(exchange: Exchange) -> None:
+    """Count how long an exchange that has ended took and how large its answer was, if that is measured at all."""
+    kind = exchange.outcome.histogram
+    if kind is None or not exchange.head_sent or exchange.status == _SWITCHING:
+        return
+    service, began_at = exchange.service, exchange.started_at
+    first_byte_s, total_s = exchange.first_byte_at - began_at, service.now() - began_at
+    record(service.histograms, kind, first_byte_s, total_s, exchange.body_bytes)
 
 
 def tell(exchange: Exchange, log: Writer) -> None:

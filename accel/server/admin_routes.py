@@ -14,7 +14,8 @@ from accel.errors import RequestError
 from accel.http.message import Request
 from accel.server import admin_reading as reading
 from accel.server.admin_answers import Answer, Document, Own, Refused
-from accel.stats import metrics
+from accel.stats import histograms, metrics
+from accel.stats.histograms import Histograms
 
 Facts = dict[str, object]
 
@@ -34,6 +35,10 @@ class Control(Protocol):
 
     def counters(self) -> dict[str, int]:
         """Return every counter of `stats.counters`, summed over the workers."""
+        ...
+
+    def histograms(self) -> Histograms:
+        """Return times and sizes of answers, over the workers."""
         ...
 
     def workers(self) -> list[Facts]:
@@ -143,9 +148,18 @@ async def _stat(control: Control, body: Any) -> Answer:
     return 200, control.counters()
 
 
+async def _histograms(control: Control, body: Any) -> Answer:
+    return 200, histograms.packed(control.histograms())
+
+
 async def _metrics(control: Control, body: Any) -> Answer:
     snapshot = metrics.Snapshot(
-        control.facts(), control.counters(), control.workers(), control.backends(), control.store()
+        facts=control.facts(),
+        counters=control.counters(),
+        workers=control.workers(),
+        backends=control.backends(),
+        store=control.store(),
+        histograms=control.histograms(),
     )
     return 200, Document(metrics.CONTENT_TYPE, metrics.exposition(snapshot))
 
@@ -268,6 +282,7 @@ ROUTES = (
     Route(b"GET", b"/facts", "name, version, process, listeners", _facts),
     Route(b"GET", b"/stat", "every counter, summed over the workers", _stat),
     Route(b"GET", b"/metrics", "every number for Prometheus, as OpenMetrics text", _metrics),
+    Route(b"GET", b"/histograms", "times and sizes of answers, by hit, miss and pass", _histograms),
     Route(b"GET", b"/workers", "the worker processes", _workers),
     Route(b"GET", b"/backends", "the origins, their state and load", _backends),
     Route(b"GET", b"/store", "the shared store: segments, bytes, pins", _store),

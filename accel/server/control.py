@@ -17,6 +17,7 @@ from accel.server.admin_routes import Facts
 from accel.server.policy_facts import facts_of, lines_of
 from accel.server.scoreboard import WorkerState
 from accel.stats.counters import totals
+from accel.stats.histograms import Histograms
 
 if TYPE_CHECKING:
     from accel.server.arbiter import Arbiter
@@ -54,6 +55,10 @@ class ArbiterControl:
             sums["evicted"] += self._arbiter.arena.glimpse()["evicted"]  # counted in the store's own rows
         sums["overridden"] = sum(self._arbiter.board.override_sums())  # counted by reason only
         return sums | self._arbiter.invalidations.counters()
+
+    def histograms(self) -> Histograms:
+        """See `Control`."""
+        return self._arbiter.board.histogram_sums()
 
     def workers(self) -> list[Facts]:
         """See `Control`."""

@@ -4,6 +4,7 @@
  header      16 words            arbiter writes     number of worker rows
  workers     rows x 8 words      that worker        heartbeat, connections, load, state
  counters    rows x counters     that worker        see stats.counters; outlive the worker
+ histograms  rows x histograms   that worker        see stats.histograms; outlive the worker
  overrides   rows x 64 words     that worker        uses by reason, see server.overrides; outlive the worker
  cells       rows x backends x 4 that worker        in flight, requests, failures, successes
  backends    backends x 2 words  arbiter            state, ramp
@@ -27,6 +28,8 @@ from enum import IntEnum
 
 from accel.config import MOST_WORKERS
 from accel.stats.counters import ROW_WORDS, CounterRow, site_outcomes, totals
+from accel.stats.histograms import ROW_WORDS as _HISTOGRAM_WORDS
+from accel.stats.histograms import Histograms, HistogramWords, read
 
 WORKER_ROWS = MOST_WORKERS
 BACKEND_ROWS = 512
@@ -36,7 +39,8 @@ _HEADER_WORDS, _WORKER_WORDS, _CELL_WORDS, _BACKEND_WORDS = 16, 8, 4, 2
 
 _WORKERS_AT = _HEADER_WORDS
 _COUNTERS_AT = _WORKERS_AT + WORKER_ROWS * _WORKER_WORDS
-_OVERRIDES_AT = _COUNTERS_AT + WORKER_ROWS * ROW_WORDS
+_HISTOGRAMS_AT = _COUNTERS_AT + WORKER_ROWS * ROW_WORDS
+_OVERRIDES_AT = _HISTOGRAMS_AT + WORKER_ROWS * _HISTOGRAM_WORDS
 _CELLS_AT = _OVERRIDES_AT + WORKER_ROWS * OVERRIDE_SLOTS
 _BACKENDS_AT = _CELLS_AT + WORKER_ROWS * BACKEND_ROWS * _CELL_WORDS
 _WORDS = _BACKENDS_AT + BACKEND_ROWS * _BACKEND_WORDS
@@ -122,6 +126,15 @@ class Scoreboard:
     def _counter_rows(self) -> list[CounterRow]:
         return [self.counters(row) for row in range(self.rows_used())]
 
+    def histograms(self, row: int) -> HistogramWords:
+        """Return the histograms of one row."""
+        start = _HISTOGRAMS_AT + row * _HISTOGRAM_WORDS
+        return self._words[start : start + _HISTOGRAM_WORDS]
+
+    def histogram_sums(self) -> Histograms:
+        """Return the histograms over all rows, the dead ones too."""
+        return read([self.histograms(row) for row in range(self.rows_used())])
+
     def override_uses(self, row: int) -> memoryview:
         """Return the uses of overrides that one row counted, by slot."""
         start = _OVERRIDES_AT + row * OVERRIDE_SLOTS
@@ -205,6 +218,7 @@ class WorkerBoard:
         self._on_failure = on_failure
         self._cells_at = _cell(row, 0)
         self.counters = board.counters(row)
+        self.histograms = board.histograms(row)
         self.override_uses = board.override_uses(row)
         self.next_turn = board.next_turn
         self.is_available = board.is_available

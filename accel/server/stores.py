@@ -18,6 +18,7 @@ from accel.server import holders
 from accel.server.journal import note
 from accel.server.scoreboard import WORKER_ROWS
 from accel.stats.counters import CounterRow
+from accel.stats.histograms import HistogramWords
 from accel.store.numbers import Numbers, cell_count
 from accel.store.private import PrivateStore
 from accel.store.store import Store
@@ -137,14 +138,14 @@ def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Ca
     return SharedStore(arena, row, most, writer_bytes=_writer_bytes(config))
 
 
-def make_hot(store: Store, numbers: Numbers, counters: CounterRow) -> Hot | None:
+def make_hot(store: Store, numbers: Numbers, counters: CounterRow, histograms: HistogramWords) -> Hot | None:
     """Return the memory of decisions of the worker that has the store; None if that is a private one."""
     if isinstance(store, PrivateStore):
         return None
     from accel.proxy._hot import Replayer
     from accel.proxy.hot import ENTRIES, Hot
 
-    return Hot(Replayer(numbers.memory, counters, None, None, ENTRIES), cast("SharedStore", store))
+    return Hot(Replayer(numbers.memory, counters, None, None, ENTRIES, histograms), cast("SharedStore", store))
 
 
 def resize_store(store: Store, config: Config) -> None:

@@ -140,7 +140,7 @@ class Worker:
         self._log = None if birth.log is None else RingWriter(birth.log)
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
-        self._hot = make_hot(self._store, birth.numbers, self._board.counters)
+        self._hot = make_hot(self._store, birth.numbers, self._board.counters, self._board.histograms)
         self._limiter = Limiter(birth.limits, self._config.server.workers, self._board.counters)
         self._overrides = OverrideRow(self._board.override_uses)
         self._origins: dict[str, _Reached] = {}
@@ -203,6 +203,7 @@ class Worker:
             coalescer=self._coalescer,
             limiter=self._limiter,
             counters=self._board.counters,
+            histograms=self._board.histograms,
             overrides=self._overrides,
             limits=config.limits,
             caching=config.caching,

@@ -13,11 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from accel.stats.counters import COUNTERS
+from accel.stats.histograms import Histogram, Histograms
 from accel.stats.metric_families import FAMILIES, Family
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -33,6 +40,7 @@ class Snapshot:
     workers: Iterable[Facts] = ()
     backends: Iterable[Facts] = ()
     store: Facts = field(default_factory=dict)
+    histograms: Histograms = field(default_factory=dict)
 
 
 _PROGRAM_GAUGES = (
@@ -64,6 +72,41 @@ _STORE_COUNTERS = (
     ("torn", "store_torn_records", "Records with a wrong checksum that came with a file; each was a miss."),
     ("broken", "store_broken_bodies", "Long bodies that lost a piece; each was a miss."),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One measure of `histograms` as a metric: whole microseconds or bytes become its unit."""
+
+    measure: str
+    name: str
+    meaning: str
+    per_unit: int
+    bounds: tuple[int, ...]
+    """Least values of buckets. What is below one of them is up to it in seconds, and up to a byte less in bytes."""
+
+
+_TIMES = tuple(1 << power for power in range(4, 28))
+"""16 us to 134 s."""
+_SIZES = tuple(1 << power for power in range(8, 33, 2))
+"""256 bytes to 4 GiB."""
+_MEASURED = (
+    _Measured(
+        "first_byte_us",
+        "first_byte_seconds",
+        "Time from a request's head to its answer's head, by how it was answered.",
+        1_000_000,
+        _TIMES,
+    ),
+    _Measured(
+        "total_us",
+        "request_duration_seconds",
+        "Time from a request's head to its answer's last byte, by how it was answered.",
+        1_000_000,
+        _TIMES,
+    ),
+    _Measured("body_bytes", "response_body_bytes", "Bodies as sent, by how they were answered.", 1, _SIZES),
+)
 _MEANING = {one.name: one.meaning for one in COUNTERS}
 
 
@@ -92,6 +135,9 @@ class _Snapshots(Collector):
         yield from _of_backends(backends)
         yield from _of_pools(backends)
         yield from _of_store(snapshot.store)
+        for measured in _MEASURED:
+            if kinds := snapshot.histograms.get(measured.measure):
+                yield _of_histograms(measured, kinds)
 
 
 def _of_program(facts: Facts) -> Iterator[Metric]:
@@ -166,6 +212,15 @@ def _of_store(store: Facts) -> Iterator[Metric]:
             made = CounterMetricFamily(f"accel_{name}", meaning)
             made.add_metric((), store[key])
             yield made
+
+
+def _of_histograms(measured: _Measured, kinds: Mapping[str, Histogram]) -> Metric:
+    made = HistogramMetricFamily(f"accel_{measured.name}", measured.meaning, labels=("outcome",))
+    limits = [str(bound / measured.per_unit if measured.per_unit > 1 else bound - 1.0) for bound in measured.bounds]
+    for kind, one in kinds.items():
+        named = zip(limits, one.below(measured.bounds), strict=True)
+        made.add_metric((kind,), [*named, ("+Inf", one.count)], one.sum / measured.per_unit)
+    return made
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 from accel_process import Accel, StartAccel
@@ -11,6 +12,8 @@ from children import eventually
 from fault_origin import FaultOrigin, reply
 from http_clients import Load, ask
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from accel.stats.histograms import MEASURES, Histogram, bucket_of, unpacked
 
 pytestmark = pytest.mark.scene
 REPLACED_S = 5.0
@@ -50,6 +53,7 @@ def test_no_request_is_lost_or_counted_twice_when_workers_are_killed(
             asked["hit" if ask(accel, "/page").is_hit else "miss"] += 1
             ask(accel, "/own", "POST", b"x")
             asked["pass"] += 1
+        eventually("the last answer is counted", lambda: accel.counter("requests") == sum(asked.values()))
         kill(accel, accel.worker_pids()[turn % 2])
         assert scraped(accel, "accel_requests") == asked
 
@@ -72,3 +76,30 @@ def test_a_scrape_under_load_adds_up_and_never_goes_back(start_accel: StartAccel
     assert seen == sorted(seen)
     lost = len(load.failures)
     assert abs(accel.counter("requests") - load.done) <= lost, "what a killed worker held may or may not be counted"
+
+
+@pytest.mark.parametrize("flags", [(), ("--log-memory", "0"), ("--store-kind", "private")])
+def test_sizes_of_hits_are_counted_alike_on_every_path(
+    start_accel: StartAccel, fault: FaultOrigin, flags: tuple[str, ...]
+) -> None:
+    sizes = [0, 1, 15, 16, 17, 255, 256, 1000, 4096, 16 * 1024, 70_000]
+    for size in sizes:
+        fault.on(f"/{size}", reply(b"x" * size, "Cache-Control: max-age=600"))
+    accel = start_accel([fault.backend], *flags, workers=1)
+
+    for size in sizes:
+        for turn in range(5):
+            assert ask(accel, f"/{size}").is_hit == (turn > 0)
+    eventually("the last answer is counted", lambda: accel.counter("hits") == 4 * len(sizes))
+    made = unpacked(accel.admin("GET", "/histograms"))
+
+    expected = Counter(bucket_of(size) for size in sizes for _ in range(4))
+    assert Counter(dict(nonzero(made["body_bytes"]["hit"]))) == expected
+    assert made["body_bytes"]["hit"].sum == 4 * sum(sizes)
+    assert [made[measure]["hit"].count for measure in MEASURES] == [4 * len(sizes)] * 3
+    assert 0 < made["total_us"]["hit"].sum < 4 * len(sizes) * 1_000_000
+
+
+def nonzero(histogram: Histogram) -> list[tuple[int, int]]:
+    """Return the buckets that hold something, with how much."""
+    return [(at, count) for at, count in enumerate(histogram.counts) if count]

@@ -6,6 +6,7 @@ from accel.caching.invalidation import Purge
 from accel.http.message import Request
 from accel.server.admin_routes import Facts
 from accel.stats.counters import COUNTERS
+from accel.stats.histograms import Histograms, private_row, read
 
 
 class FakeControl:
@@ -32,6 +33,7 @@ class FakeControl:
         self.store_figures: Facts = {"kind": "shared", "free": 12, "sealed": 3, "filled_bytes": 3145728, "pins": 0}
         self.checked: Facts = {"kind": "shared", "records": 7, "reachable": 6, "faults": []}
         self.counted = dict.fromkeys((one.name for one in COUNTERS), 0) | {"requests": 2000, "hits": 1500}
+        self.measured = private_row()
         self.worker_rows: list[Facts] = [
             {"number": 1, "pid": 41, "state": "accepting", "age_s": 120.4, "connections": 3}
             | {"requests": 2000, "heartbeat_age_s": 0.21, "restarts": 0},
@@ -52,6 +54,9 @@ class FakeControl:
 
     def counters(self) -> dict[str, int]:
         return self.counted
+
+    def histograms(self) -> Histograms:
+        return read([self.measured])
 
     def workers(self) -> list[Facts]:
         return self.worker_rows

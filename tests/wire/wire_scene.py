@@ -34,6 +34,7 @@ from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
+from accel.stats import histograms
 from accel.stats.counters import private_row, totals
 from accel.stats.records import LogRecord, records_of
 from accel.stats.ring import LogRings, RingWriter, Writer
@@ -202,6 +203,7 @@ class Scene:
         limits = limits or Limits()
         self.now, self.mono = NOW, 1000.0
         self.counters = private_row()
+        self.histograms = histograms.private_row()
         self.origin = beside.origin if beside is not None else MemoryOrigin()
         self.machine = Machine(arena)
         self.log = SceneLog()
@@ -223,6 +225,7 @@ class Scene:
             coalescer=coalescer,
             limiter=Limiter(LimitTable.made(NOW), 1, self.counters),
             counters=self.counters,
+            histograms=self.histograms,
             overrides=self.overrides,
             limits=limits,
             caching=caching or CachingOptions(),

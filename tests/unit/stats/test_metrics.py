@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from accel.stats import metrics
 from accel.stats.counters import COUNTERS
+from accel.stats.histograms import KINDS, record
 from accel.stats.metric_families import FAMILIES, UNLABELLED
 
 Families = dict[str, Metric]
@@ -19,7 +20,12 @@ Families = dict[str, Metric]
 def parsed(control: FakeControl) -> Families:
     """Return the families of a snapshot by name; the parser raises ValueError for what is no OpenMetrics."""
     snapshot = metrics.Snapshot(
-        control.facts(), control.counters(), control.workers(), control.backends(), control.store()
+        facts=control.facts(),
+        counters=control.counters(),
+        workers=control.workers(),
+        backends=control.backends(),
+        store=control.store(),
+        histograms=control.histograms(),
     )
     families = list(text_string_to_metric_families(metrics.exposition(snapshot).decode()))
     assert max(Counter(family.name for family in families).values()) == 1
@@ -97,6 +103,31 @@ def test_both_kinds_of_store_are_told(control: FakeControl, kind: str) -> None:
     else:
         assert samples(families, "accel_store_segments")[("sealed",)] == 3
         assert samples(families, "accel_store_filled_bytes") == {(): 3145728}
+
+
+def test_times_and_sizes_are_histograms_in_seconds_and_bytes(control: FakeControl) -> None:
+    for body_bytes in (255, 256, 5000):
+        record(control.measured, KINDS.index("miss"), 0.001, 0.25, body_bytes)
+
+    families = parsed(control)
+
+    buckets = {
+        (family, sample.labels["le"]): sample.value
+        for family in ("accel_request_duration_seconds", "accel_response_body_bytes")
+        for sample in families[family].samples
+        if sample.labels["outcome"] == "miss" and "le" in sample.labels
+    }
+    assert buckets["accel_request_duration_seconds", "0.131072"] == 0
+    assert buckets["accel_request_duration_seconds", "0.262144"] == 3
+    assert buckets["accel_response_body_bytes", "255.0"] == 1
+    assert buckets["accel_response_body_bytes", "4095.0"] == 2
+    assert buckets["accel_response_body_bytes", "+Inf"] == 3
+    sums = {
+        sample.labels["outcome"]: sample.value
+        for sample in families["accel_request_duration_seconds"].samples
+        if sample.name.endswith("_sum")
+    }
+    assert sums == {"hit": 0, "miss": 0.75, "pass": 0}
 
 
 def test_text_of_others_is_escaped(control: FakeControl) -> None:
