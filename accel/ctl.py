@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from accel import __version__, addresses, ctl_policy, ctl_replay, ctl_rules, ctl_views, values
+from accel import __version__, addresses, ctl_log, ctl_policy, ctl_replay, ctl_rules, ctl_views, values
 from accel.config import Address
 from accel.ctl_types import Parsed
 from accel.server.listeners import admin_socket_path, answers
@@ -117,6 +117,7 @@ def main(ctx: click.Context, name: str, admin: Address | None) -> None:
     ctx.obj = Daemon(name, admin)
 
 
+main.add_command(ctl_log.log)
 main.add_command(ctl_policy.check)
 main.add_command(ctl_policy.test)
 main.add_command(ctl_policy.fmt)

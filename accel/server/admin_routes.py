@@ -108,6 +108,10 @@ class Control(Protocol):
         """Return what of the store may be asked for each second: `map` is base64 of a byte for each segment."""
         ...
 
+    def log(self, row: int | None, place: int) -> Facts | None:
+        """Return what there is of all rings, or a piece of one (`log_view`); None if there is no such row."""
+        ...
+
     async def check_store(self) -> Facts:
         """Walk the whole shared store and return what was counted and what is wrong with it (faults)."""
         ...
@@ -269,6 +273,19 @@ async def _glimpse(control: Control, body: Any) -> Answer:
     return 200, control.glimpse()
 
 
+async def _log(control: Control, body: Any) -> Answer:
+    return 200, control.log(None, 0)
+
+
+async def _log_piece(control: Control, body: Any) -> Answer:
+    row, place = body.get("row"), body.get("from")
+    if type(row) is not int or type(place) is not int or place < 0:
+        raise Refused(400, 'write {"row": 0, "from": 0}')
+    if (piece := control.log(row, place)) is None:
+        raise Refused(404, f"no worker has had row {row}, or --log-memory is 0")
+    return 200, piece
+
+
 async def _check_store(control: Control, body: Any) -> Answer:
     return 200, await control.check_store()
 
@@ -288,6 +305,8 @@ ROUTES = (
     Route(b"GET", b"/store", "the shared store: segments, bytes, pins", _store),
     Route(b"GET", b"/store/map", "the shared store, a byte for each segment", _glimpse),
     Route(b"GET", b"/store/check", "walk all of the shared store and prove it", _check_store),
+    Route(b"GET", b"/log", "where each worker's log begins and ends", _log),
+    Route(b"POST", b"/log", 'its records, as they lie in memory: {"row": 0, "from": 0}', _log_piece),
     Route(b"POST", b"/purge", 'drop {"urls": [...]}, {"tags": [...]} or {"all": true}; "soft": true', _purge),
     Route(b"POST", b"/ban", 'drop what {"ban": "url ~ ^/news/"} matches', _ban),
     Route(b"GET", b"/bans", "the bans that are pending", _bans),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from accel import __version__
 from accel.caching.invalidation import Purge
 from accel.http.message import Request
+from accel.server import log_view
 from accel.server.admin_routes import Facts
 from accel.server.policy_facts import facts_of, lines_of
 from accel.server.scoreboard import WorkerState
@@ -109,6 +110,11 @@ class ArbiterControl:
             return {"kind": "private", "size_bytes": self._arbiter.config.memory_bytes}
         seen = arena.glimpse()
         return {"kind": "shared", "map": b64encode(seen.pop("segments")).decode(), **seen}
+
+    def log(self, row: int | None, place: int) -> Facts | None:
+        """See `Control`."""
+        rings = self._arbiter.access_log.rings
+        return log_view.rows(rings) if row is None else log_view.piece(rings, row, place)
 
     async def check_store(self) -> Facts:
         """See `Control`."""

@@ -56,7 +56,12 @@ def combined_line(record: LogRecord) -> str:
 
 def json_line(record: LogRecord) -> str:
     """Return our JSON."""
-    fields = {
+    return json.dumps(json_facts(record), separators=(",", ":")) + "\n"
+
+
+def json_facts(record: LogRecord) -> dict[str, object]:
+    """Return what our JSON says of a record."""
+    return {
         "time": round(record.at, 3),
         "client": record.client,
         "method": record.method.decode("latin-1"),
@@ -71,4 +76,3 @@ def json_line(record: LogRecord) -> str:
         "referer": record.referer.decode("latin-1") or None,
         "user_agent": record.user_agent.decode("latin-1") or None,
     }
-    return json.dumps(fields, separators=(",", ":")) + "\n"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from accel.caching.invalidation import Purge
 from accel.http.message import Request
+from accel.server import log_view
 from accel.server.admin_routes import Facts
 from accel.stats.counters import COUNTERS
 from accel.stats.histograms import Histograms, private_row, read
+from accel.stats.ring import LogRings
 
 
 class FakeControl:
@@ -14,6 +16,7 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.purged: list[Purge] = []
+        self.rings = LogRings(1)
         self.refusal: Exception | None = None
         self.said_too: Facts = {}
         self.pending: list[Facts] = []
@@ -88,6 +91,9 @@ class FakeControl:
 
     def glimpse(self) -> Facts:
         return {"kind": "shared", "map": "TikA", "segment_bytes": 1048576, "filled_bytes": 1966080, "records": 7}
+
+    def log(self, row: int | None, place: int) -> Facts | None:
+        return log_view.rows(self.rings) if row is None else log_view.piece(self.rings, row, place)
 
     async def check_store(self) -> Facts:
         return self.checked

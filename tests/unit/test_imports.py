@@ -34,8 +34,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
     "ctl": frozenset(
         {"accel", "config", "values", "addresses", "server"}
-        | {"ctl_views", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types"}
+        | {"ctl_views", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types", "ctl_log"}
     ),
+    "ctl_log": frozenset({"ctl_log_views", "ctl_log_words", "ctl_types", "policy", "stats", "values"}),
+    "ctl_log_views": frozenset({"stats"}),
+    "ctl_log_words": frozenset({"policy", "stats"}),
     "ctl_policy": frozenset({"policy", "server"}),
     "ctl_replay": frozenset({"config", "ctl_replay_views", "ctl_types", "policy", "server", "stats", "values"}),
     "ctl_replay_views": frozenset({"ctl_views", "values"}),

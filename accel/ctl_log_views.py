@@ -1,0 +1,102 @@
+"""A record of the live log as an operator sees it, in three forms.
+
+Asks nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from math import isnan
+
+from accel.stats.access_log import combined_line, json_facts
+from accel.stats.records import TEXTS, LogRecord
+
+Format = Callable[[int, LogRecord], str]
+
+
+def combined(row: int, one: LogRecord) -> str:
+    """Return it in Combined Log Format."""
+    return combined_line(one)
+
+
+def as_json(row: int, one: LogRecord) -> str:
+    """Return all that is known, in a line of JSON: the access log's facts and more."""
+    more = {
+        "id": _id(row, one),
+        "reason": one.reason or None,
+        "rule": one.rule or None,
+        "retries": one.retries,
+        "first_byte_ms": _ms(one.first_byte_s),
+        "origin_ms": _ms(one.origin_s),
+        "age_s": None if isnan(one.age_s) else round(one.age_s, 3),
+        "ttl_s": None if isnan(one.ttl_s) else round(one.ttl_s, 3),
+        "tags": one.tags.decode("latin-1").split(),
+        "key": f"{one.key_hash:016x}" if one.key_hash else None,
+        "connection": one.connection_id or None,
+        "cut": [text for bit, text in enumerate(TEXTS) if one.cut >> bit & 1],
+    }
+    return json.dumps(json_facts(one) | more, separators=(",", ":")) + "\n"
+
+
+def long(row: int, one: LogRecord) -> str:
+    """Return a block that tells the way it took."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.at)) + f".{int(one.at % 1 * 1000):03d}"
+    asked = _shown(one.method + b" http://" + one.host + one.target)
+    lines = [f"{_id(row, one)}  {at}  {asked}"]
+    lines += [f"    {name:<9} {text}" for name, text in _facts(one) if text]
+    return "\n".join([*lines, "", ""])
+
+
+def _facts(one: LogRecord) -> Iterator[tuple[str, str]]:
+    yield "client", one.client
+    yield "way", _way(one)
+    yield "rule", one.rule
+    yield "origin", _origin(one)
+    if one.status:
+        took = f"first byte after {_time(one.first_byte_s)}, all after {_time(one.duration_s)}"
+        yield "answer", f"{one.status}, {one.body_bytes:,} bytes; {took}"
+    else:
+        yield "answer", f"none: over after {_time(one.duration_s)}"
+    if not isnan(one.age_s):
+        yield "stored", f"age {_time(one.age_s)}, fresh for {_time(one.ttl_s)}"
+    yield "tags", _shown(one.tags)
+    yield "key", f"{one.key_hash:016x}" if one.key_hash else ""
+    yield "referer", _shown(one.referer)
+    yield "agent", _shown(one.user_agent)
+    yield "cut", ", ".join(text for bit, text in enumerate(TEXTS) if one.cut >> bit & 1)
+
+
+def _way(one: LogRecord) -> str:
+    return f"{one.outcome}, forwarded: {one.reason}" if one.reason else one.outcome
+
+
+def _origin(one: LogRecord) -> str:
+    if not one.reason:
+        return ""
+    retries = f", tried again {one.retries} times" if one.retries else ""
+    return f"{one.backend or 'none answered'}, waited {_time(one.origin_s)}{retries}"
+
+
+def _id(row: int, one: LogRecord) -> str:
+    """Return what tells it from all others of this program: its worker, and its number there."""
+    return f"{row + 1}-{one.number}"
+
+
+def _ms(seconds: float) -> float | None:
+    return None if isnan(seconds) else round(seconds * 1000, 3)
+
+
+def _time(seconds: float) -> str:
+    if isnan(seconds):
+        return "-"
+    return f"{seconds:.3g} s" if abs(seconds) >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def _shown(value: bytes) -> str:
+    """Return bytes of a client so that no terminal does anything for them."""
+    return value.decode("latin-1").encode("ascii", "backslashreplace").decode().translate(_CONTROLS)
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
