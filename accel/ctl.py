@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import sys
 import time
@@ -17,20 +16,28 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.live import Live
 
-from accel import __version__, addresses, ctl_log, ctl_policy, ctl_replay, ctl_rules, ctl_views, values
+from accel import (
+    __version__,
+    addresses,
+    ctl_log,
+    ctl_numbers,
+    ctl_policy,
+    ctl_replay,
+    ctl_rules,
+    ctl_top,
+    ctl_views,
+    values,
+)
 from accel.config import Address
 from accel.ctl_types import Parsed
+from accel.ctl_views import console
 from accel.server.listeners import admin_socket_path, answers
 
 TIMEOUT_S = 30.0
 POLL_S = 0.1
 _NOT_YET = ("starting", "replaced")
 """Phases in which the program that was asked has not failed to start the next one."""
-PLAIN_COLUMNS = 160
-"""Width of tables that do not go to a terminal, so that no cell is folded."""
 
 
 class Daemon:
@@ -125,22 +132,9 @@ main.add_command(ctl_replay.replay)
 main.add_command(ctl_rules.policies)
 main.add_command(ctl_rules.overrides)
 main.add_command(ctl_rules.explain)
-
-
-@main.command()
-@as_json
-@click.option("--all", "everything", is_flag=True, help="Show the counters that are zero, too.")
-@click.option("--watch", is_flag=True, help="Show it again every second, with rates, until Ctrl-C.")
-@click.pass_obj
-def stat(daemon: Daemon, as_json: bool, everything: bool, watch: bool) -> None:
-    """Show the counters, summed over all workers."""
-    counters = daemon.ask("/stat")
-    if as_json:
-        _print_json(counters)
-    elif watch:
-        _watch(daemon, everything)
-    else:
-        _print(ctl_views.stat(daemon.ask("/facts"), counters, everything=everything))
+main.add_command(ctl_numbers.stat)
+main.add_command(ctl_numbers.hist)
+main.add_command(ctl_top.top)
 
 
 @main.group()
@@ -326,27 +320,8 @@ def _wait_while(daemon: Daemon, is_so: Callable[[Any], bool]) -> Any:
     return facts
 
 
-def _watch(daemon: Daemon, everything: bool) -> None:
-    facts, before, before_mono = daemon.ask("/facts"), daemon.ask("/stat"), time.monotonic()
-    first = ctl_views.stat(facts, before, everything=everything)
-    try:
-        with Live(first, console=_console(), auto_refresh=False, screen=os.isatty(1)) as live:
-            while True:
-                time.sleep(1)
-                counters, mono = daemon.ask("/stat"), time.monotonic()
-                rates = {name: (counters[name] - before[name]) / (mono - before_mono) for name in counters}
-                live.update(ctl_views.stat(facts, counters, rates, everything), refresh=True)
-                before, before_mono = counters, mono
-    except KeyboardInterrupt:
-        return
-
-
-def _console() -> Console:
-    return Console(width=None if os.isatty(1) else PLAIN_COLUMNS, highlight=False)
-
-
 def _print(renderable: Any) -> None:
-    _console().print(renderable)
+    console().print(renderable)
 
 
 def _print_json(value: Any) -> None:

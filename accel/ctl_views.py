@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from accel.stats.counters import COUNTERS
 from accel.values import show_duration
 
+PLAIN_COLUMNS = 160
+"""Width of tables that do not go to a terminal, so that no cell is folded."""
 STATE_STYLES = {"up": "green", "accepting": "green", "down": "red", "draining": "yellow", "leaving": "yellow"}
 
 
@@ -23,24 +25,6 @@ _OTHER_PROGRAM = {
     "replacing": " (the old one, process {pid}, still lives)",
 }
 """What there is besides, by the phase of an upgrade (`server.upgrade`)."""
-
-
-def stat(
-    facts: Mapping[str, Any],
-    counters: Mapping[str, int],
-    rates: Mapping[str, float] | None = None,
-    everything: bool = False,
-) -> Group:
-    """Return the counters that are not zero (or all), with their rates a second where known."""
-    table = table_of("counter", ">now", *([">a second"] if rates is not None else ()), "meaning")
-    shown = [one for one in COUNTERS if everything or counters.get(one.name)]
-    for one in shown:
-        rate = [count_of(round(rates.get(one.name, 0)), one.unit)] if rates is not None else []
-        now = count_of(counters.get(one.name, 0), one.unit)
-        table.add_row(one.name, now, *rate, Text(one.meaning, "dim"))
-    hidden = len(COUNTERS) - len(shown)
-    footer = [Text(f"counters at zero, not shown: {hidden} (--all)", "dim")] if hidden else []
-    return Group(_headline(facts, counters), table, *footer)
 
 
 def workers(rows: list[dict[str, Any]]) -> Table:
@@ -117,11 +101,16 @@ def _named(row: Mapping[str, Any]) -> str:
     return {"url": names, "tag": f"tag {names}", "ban": f"ban {names}"}.get(row["what"], "everything")
 
 
-def _headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> Text:
+def headline(facts: Mapping[str, Any], counters: Mapping[str, int]) -> Text:
     requests = counters.get("requests", 0)
     ratio = f"{counters.get('hits', 0) / requests:.1%} hits" if requests else "no requests yet"
     other = _OTHER_PROGRAM.get(facts["upgrade"]["phase"], "").format(pid=facts["upgrade"]["other_pid"])
     return Text(f"{facts['name']}: accel {facts['version']}, process {facts['pid']}{other}, {ratio}", "bold")
+
+
+def console() -> Console:
+    """Return where accelctl writes."""
+    return Console(width=None if os.isatty(1) else PLAIN_COLUMNS, highlight=False)
 
 
 def table_of(*headings: str) -> Table:

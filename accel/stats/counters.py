@@ -97,6 +97,19 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("callback_failures", "", "exceptions that reached the event loop: each one is a defect worth a report"),
 )
 
+GROUPS = {
+    "connections": "clients",
+    "requests": "requests",
+    "purges": "invalidation",
+    "client_bytes_in": "traffic",
+    "bad_requests": "requests refused",
+    "head_timeouts": "time limits",
+    "fetches": "origins",
+    "stored": "store",
+    "log_records_lost": "accel itself",
+}
+"""What the counters are about, by the first one of each group."""
+
 _OTHERS = [declared.name for declared in COUNTERS if declared.name not in {"requests", *OUTCOMES}]
 _OTHERS_AT = SITE_SLOTS * SITE_WORDS
 _INDEX = {name: place for place, name in enumerate(OUTCOMES)}

@@ -8,15 +8,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 from fake_control import FakeControl
 
-from accel import ctl
+from accel import ctl, ctl_numbers
 from accel.caching.invalidation import Purge, What
 from accel.config import Address
 from accel.server import admin
+from accel.stats.histograms import KINDS, record, unpacked
 
 Run = Callable[..., Result]
 
@@ -38,7 +40,7 @@ def accelctl(control: FakeControl, tmp_path: Path) -> Iterator[Run]:
 
 
 def test_stat_shows_what_was_counted_and_what_it_means(accelctl: Run) -> None:
-    result = accelctl("stat")
+    result = accelctl("stat", "--once")
 
     assert result.exit_code == 0
     assert "shop: accel 0.1.0, process 40, 75.0% hits" in result.output
@@ -48,7 +50,7 @@ def test_stat_shows_what_was_counted_and_what_it_means(accelctl: Run) -> None:
 
 
 def test_stat_shows_the_zeros_when_asked(accelctl: Run) -> None:
-    assert "tunnels" in accelctl("stat", "--all").output
+    assert "tunnels" in accelctl("stat", "--once", "--all").output
 
 
 @pytest.mark.parametrize("command", ["stat", "workers", "backends"])
@@ -76,6 +78,47 @@ def test_watch_shows_rates_until_ctrl_c(accelctl: Run, control: FakeControl, mon
     assert result.exit_code == 0
     assert "a second" in result.output
     assert "2,500" in result.output
+
+
+def test_stat_shows_rates_by_a_second_reading(
+    accelctl: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(
+        sleep=lambda seconds: control.counted.update(requests=2500, fetches=8), monotonic=iter([10.0, 12.0]).__next__
+    )
+    monkeypatch.setattr(ctl_numbers, "time", clock)
+
+    lines = {line.split()[0]: line.split() for line in accelctl("stat").output.splitlines() if line.strip()}
+
+    assert lines["requests"][:3] == ["requests", "2,500", "250"]
+    assert lines["fetches"][:3] == ["fetches", "8", "4"]
+    assert lines["origins"] == ["origins"], "the counters stand in groups"
+
+
+def test_hist_shows_hits_beside_misses(accelctl: Run, control: FakeControl) -> None:
+    for _ in range(99):
+        record(control.measured, KINDS.index("hit"), 0.0001, 0.0001, 1000)
+    record(control.measured, KINDS.index("miss"), 0.2, 0.25, 1 << 20)
+
+    output = accelctl("hist", "--once").output
+
+    assert "time to the first byte, since the start" in output
+    assert any(line.split()[:2] == ["hit", "99"] and "100 us" in line for line in output.splitlines())
+    assert any(line.split()[:2] == ["miss", "1"] and "200 ms" in line for line in output.splitlines())
+    assert "1 MiB" in output
+
+
+def test_hist_shows_what_came_between_two_readings(
+    accelctl: Run, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(control.measured, KINDS.index("hit"), 0.1, 0.1, 10)
+    monkeypatch.setattr("time.sleep", lambda seconds: record(control.measured, KINDS.index("pass"), 0.1, 0.1, 10))
+
+    lines = [line.split()[:2] for line in accelctl("hist").output.splitlines()]
+
+    assert ["pass", "1"] in lines
+    assert ["hit", "0"] in lines
+    assert unpacked(json.loads(accelctl("hist", "--json").output))["total_us"]["hit"].count == 1
 
 
 def test_workers_are_one_row_each(accelctl: Run) -> None:
@@ -421,4 +464,4 @@ def test_an_upgrade_that_failed_is_exit_code_1_and_says_why(accelctl: Run, contr
 def test_an_upgrade_under_way_is_said_with_the_counters(accelctl: Run, control: FakeControl) -> None:
     control.upgrades = [(40, "replacing")]
 
-    assert "process 40 (the old one, process 50, still lives)" in accelctl("stat").output
+    assert "process 40 (the old one, process 50, still lives)" in accelctl("stat", "--once").output

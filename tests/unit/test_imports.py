@@ -34,17 +34,20 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
     "ctl": frozenset(
         {"accel", "config", "values", "addresses", "server"}
-        | {"ctl_views", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types", "ctl_log"}
+        | {"ctl_views", "ctl_numbers", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types", "ctl_log", "ctl_top"}
     ),
     "ctl_log": frozenset({"ctl_log_views", "ctl_log_words", "ctl_types", "policy", "stats", "values"}),
     "ctl_log_views": frozenset({"stats"}),
     "ctl_log_words": frozenset({"policy", "stats"}),
+    "ctl_numbers": frozenset({"ctl_number_views", "ctl_views", "stats"}),
+    "ctl_number_views": frozenset({"ctl_views", "stats"}),
+    "ctl_top": frozenset({"ctl_log", "ctl_views", "stats"}),
     "ctl_policy": frozenset({"policy", "server"}),
     "ctl_replay": frozenset({"config", "ctl_replay_views", "ctl_types", "policy", "server", "stats", "values"}),
     "ctl_replay_views": frozenset({"ctl_views", "values"}),
     "ctl_types": frozenset({"values"}),
     "ctl_rules": frozenset({"values"}),
-    "ctl_views": frozenset({"stats", "values"}),
+    "ctl_views": frozenset({"values"}),
     "__main__": frozenset({"cli"}),
 }
 """For each layer (a package, or a module of the top folder) those that it may import besides itself."""

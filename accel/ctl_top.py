@@ -1,0 +1,189 @@
+"""`accelctl top`: what there is most of in the live log, ranked, once or live.
+
+Owns what is ranked and by which weight; records come by `ctl_log`, whose reader merges the workers, and who do nothing
+for it. Invariant: memory does not grow with the traffic: each ranking is a sketch of `KEPT` names (`stats.sketch`).
+
+What it shows is of the records that were read: all of them, unless some were overrun (then it says how many) or only
+one of `--sample` is looked at (then numbers are multiplied).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from accel.ctl_log import Daemon, Reader
+from accel.ctl_views import console, count_of, table_of
+from accel.stats.records import LogRecord
+from accel.stats.sketch import Entry, SpaceSaving
+
+KEPT = 2000
+"""Names of one ranking: whatever is over 1/2000 of the whole is among them."""
+READING_S = 1.0
+_HITS = frozenset({"hit", "stale"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One thing to rank."""
+
+    title: str
+    name: Callable[[LogRecord], str]
+    """Empty: it does not count here."""
+    weight: Callable[[LogRecord], float]
+    show: Callable[[float], str]
+
+
+def _url(one: LogRecord) -> str:
+    return (one.host + one.target).decode("latin-1") if one.target else ""
+
+
+def _once_each(one: LogRecord) -> float:
+    return 1.0
+
+
+def _count(weight: float) -> str:
+    return count_of(round(weight))
+
+
+def _seconds(weight: float) -> str:
+    return f"{weight:,.2f} s"
+
+
+def _bytes(weight: float) -> str:
+    return count_of(round(weight), "B")
+
+
+RANKINGS = {
+    "hits": Ranking("URLs by hits", lambda one: _url(one) if one.outcome in _HITS else "", _once_each, _count),
+    "misses": Ranking("URLs by misses", lambda one: _url(one) if one.outcome == "miss" else "", _once_each, _count),
+    "origin": Ranking(
+        "URLs by seconds waited for an origin",
+        lambda one: _url(one) if one.origin_s else "",
+        lambda one: one.origin_s,
+        _seconds,
+    ),
+    "bytes": Ranking("URLs by bytes", _url, lambda one: one.body_bytes, _bytes),
+    "vary": Ranking(
+        "URLs missed though another variant is stored: see Vary, and accelctl explain",
+        lambda one: _url(one) if one.reason == "vary-miss" else "",
+        _once_each,
+        _count,
+    ),
+    "agents": Ranking(
+        "user agents that missed so",
+        lambda one: one.user_agent.decode("latin-1") if one.reason == "vary-miss" else "",
+        _once_each,
+        _count,
+    ),
+    "backends": Ranking("backends by seconds waited for", lambda one: one.backend, lambda one: one.origin_s, _seconds),
+    "clients": Ranking("clients by requests", lambda one: one.client, _once_each, _count),
+    "rules": Ranking("rules by requests that they decided", lambda one: one.rule, _once_each, _count),
+    "errors": Ranking("URLs by errors", lambda one: _url(one) if one.status >= 500 else "", _once_each, _count),
+}
+_USUAL = ("hits", "misses", "origin", "clients")
+
+
+class Ranks:
+    """Some rankings, fed with records."""
+
+    def __init__(self, which: Sequence[str], sample: int) -> None:
+        self._sketches = {name: SpaceSaving(KEPT) for name in which}
+        self._sample = sample
+        self.read = 0
+
+    def add(self, one: LogRecord) -> None:
+        """Count a record in each ranking."""
+        if one.number % self._sample:
+            return
+        self.read += 1
+        for which, sketch in self._sketches.items():
+            ranking = RANKINGS[which]
+            if name := ranking.name(one):
+                sketch.add(name, ranking.weight(one) * self._sample)
+
+    def top(self, count: int) -> dict[str, list[Entry]]:
+        """Return the first ones of each."""
+        return {which: sketch.top(count) for which, sketch in self._sketches.items()}
+
+    def total(self, which: str) -> float:
+        """Return what all names of a ranking weigh together."""
+        return self._sketches[which].total
+
+
+@click.command()
+@click.option("--by", "which", type=click.Choice(list(RANKINGS)), multiple=True, help="What to rank; may be repeated.")
+@click.option("--limit", type=click.IntRange(1, KEPT), metavar="N", help="Show N of each: 20, or 8 of several.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", default=1, help="Look at one record of N.")
+@click.option("--once", is_flag=True, help="Show what is in the log now, and end.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
+@click.pass_obj
+def top(daemon: Daemon, which: tuple[str, ...], limit: int | None, sample: int, once: bool, as_json: bool) -> None:
+    """Rank URLs, clients, backends and rules by what the live log says, until Ctrl-C.
+
+    It begins with what is in the log. A number with ± may be that much too large: there were too many names.
+    """
+    which = which or _USUAL
+    limit = limit or (20 if len(which) == 1 else 8)
+    reader, ranks = Reader(daemon), Ranks(which, sample)
+    _feed(ranks, reader)
+    if as_json:
+        click.echo(json.dumps(_facts(ranks, reader, limit), indent=1))
+    elif once:
+        console().print(_view(ranks, reader, limit))
+    else:
+        _live(ranks, reader, limit)
+
+
+def _feed(ranks: Ranks, reader: Reader) -> None:
+    for _, one in reader.new():
+        ranks.add(one)
+
+
+def _live(ranks: Ranks, reader: Reader, limit: int) -> None:
+    with (
+        suppress(KeyboardInterrupt),
+        Live(_view(ranks, reader, limit), console=console(), auto_refresh=False, screen=os.isatty(1)) as live,
+    ):
+        while True:
+            time.sleep(READING_S)
+            _feed(ranks, reader)
+            live.update(_view(ranks, reader, limit), refresh=True)
+
+
+def _view(ranks: Ranks, reader: Reader, limit: int) -> Group:
+    parts: list[object] = [Text(f"of {count_of(ranks.read)} exchanges{_missed(reader)}", "bold")]
+    for which, entries in ranks.top(limit).items():
+        ranking, whole = RANKINGS[which], ranks.total(which)
+        table = table_of(">", ">share", ranking.title)
+        for entry in entries:
+            doubt = f" ± {ranking.show(entry.excess)}" if entry.excess else ""
+            table.add_row(ranking.show(entry.weight) + doubt, f"{entry.weight / whole:.1%}", Text(_shown(entry.name)))
+        parts.append(table)
+    return Group(*parts)  # type: ignore[arg-type]
+
+
+def _missed(reader: Reader) -> str:
+    return f"; {count_of(reader.lost)} were overrun before they were read: see --log-memory" if reader.lost else ""
+
+
+def _shown(name: str) -> str:
+    """Return a name without what a client might do to a terminal."""
+    return "".join(char if char.isprintable() else "�" for char in name)
+
+
+def _facts(ranks: Ranks, reader: Reader, limit: int) -> dict[str, object]:
+    ranked = {
+        which: [{"name": one.name, "weight": one.weight, "excess": one.excess} for one in entries]
+        for which, entries in ranks.top(limit).items()
+    }
+    return {"exchanges": ranks.read, "overrun": reader.lost, "top": ranked}
