@@ -23,6 +23,7 @@ from accel import (
     ctl_log,
     ctl_numbers,
     ctl_policy,
+    ctl_profile,
     ctl_replay,
     ctl_rules,
     ctl_top,
@@ -47,15 +48,15 @@ class Daemon:
         self._called = f"no accel named {name!r}" if admin is None else "nothing"
         self._address = admin or Address(path=admin_socket_path(name))
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Return the JSON answer to a GET, or to a POST of `body`."""
-        status, answer = self._exchange(path, body)
+    def ask(self, path: str, body: dict[str, Any] | None = None, takes_s: float = 0.0) -> Any:
+        """Return the JSON answer to a GET, or to a POST of `body`, which takes so long by itself."""
+        status, answer = self._exchange(path, body, takes_s)
         if status >= 400:
             raise click.ClickException(answer.get("error") or str(answer))
         return answer
 
-    def _exchange(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
-        connection = _Connection(self._address)
+    def _exchange(self, path: str, body: dict[str, Any] | None, takes_s: float = 0.0) -> tuple[int, Any]:
+        connection = _Connection(self._address, TIMEOUT_S + takes_s)
         try:
             if body is None:
                 connection.request("GET", path)
@@ -90,8 +91,8 @@ class Daemon:
 class _Connection(http.client.HTTPConnection):
     """HTTP to a TCP address or a unix socket."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(address.host or "localhost", address.port or None, timeout=TIMEOUT_S)
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        super().__init__(address.host or "localhost", address.port or None, timeout=timeout_s)
         self._path = address.path
 
     def connect(self) -> None:
@@ -128,6 +129,8 @@ main.add_command(ctl_log.log)
 main.add_command(ctl_policy.check)
 main.add_command(ctl_policy.test)
 main.add_command(ctl_policy.fmt)
+main.add_command(ctl_profile.dump)
+main.add_command(ctl_profile.profile)
 main.add_command(ctl_replay.replay)
 main.add_command(ctl_rules.policies)
 main.add_command(ctl_rules.overrides)

@@ -211,6 +211,10 @@ class Origin:
         for pool in self._pools.values():
             pool.close()
 
+    def idle(self) -> dict[str, int]:
+        """Return how many connections to each backend wait for their next fetch."""
+        return {str(pool.backend.address): pool.idle for pool in self._pools.values()}
+
     async def _claim(self, excluded: frozenset[int]) -> Backend:
         try:
             return await self._queue.claim(excluded)

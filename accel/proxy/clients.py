@@ -65,6 +65,11 @@ class Clients:
     def __len__(self) -> int:
         return len(self._connections)
 
+    @property
+    def connections(self) -> list[ClientConnection]:
+        """All of them, as they are now."""
+        return list(self._connections)
+
     def configure(self, service: Service, limits: Limits, timeouts: ClientTimeouts, limit: int) -> None:
         """Use a new configuration for every request that begins from now on."""
         self.service, self.limits, self.timeouts, self._limit = service, limits, timeouts, limit

@@ -104,6 +104,11 @@ class ClientConnection(asyncio.Protocol):
         self._corked = b""  # an answer's head that waits for the first piece of its body
         self._pace = ReadingPace()
 
+    @property
+    def current(self) -> Exchange | None:
+        """The exchange that may write."""
+        return self._current
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

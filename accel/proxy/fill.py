@@ -118,6 +118,11 @@ class Fill:
         self._claim = claim
 
     @property
+    def request(self) -> Request:
+        """What it was asked for."""
+        return self._request
+
+    @property
     def has_head(self) -> bool:
         """Whether `head` returns without waiting."""
         return self._ending is not None

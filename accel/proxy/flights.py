@@ -43,6 +43,10 @@ class Flights:
         if self._storing.get(key) is fill:
             del self._storing[key]
 
+    def under_way(self) -> list[Fill | Join]:
+        """Return all that may be joined, or store."""
+        return list(dict.fromkeys((*self._flights.values(), *self._storing.values())))
+
     def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
         """Start a fill that others may join, here by `find` and in other workers by `claim`."""
         fill.share(claim)

@@ -89,6 +89,11 @@ class Join:
         """Where its readers are now."""
 
     @property
+    def request(self) -> Request:
+        """What whoever came first asked for."""
+        return self._asking.asked
+
+    @property
     def is_whole(self) -> bool:
         """Whether the last byte is there."""
         return self.body.length == self.length

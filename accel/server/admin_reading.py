@@ -18,6 +18,7 @@ MOST_NAMES = 1000
 _PURGE_FORM = 'write {"urls": ["http://host/path"]}, {"tags": ["a"]} or {"all": true}; beside it "soft": true'
 """What a purge may look like."""
 _EXPLAIN_FORM = 'write {"url": "http://host/path", "method": "GET", "fields": [["Name", "value"]], "from": "192.0.2.1"}'
+LONGEST_PROFILE_S = 600
 LIMITS = Limits(body_bytes=4 * 1024 * 1024)
 
 
@@ -58,6 +59,14 @@ def asked_about(body: Any) -> tuple[Request, str]:
         return request_of("\r\n".join([*head, "", ""]).encode("latin-1")), client_ip
     except (RequestError, UnicodeEncodeError) as error:
         raise Refused(getattr(error, "status", 400), str(error)) from None
+
+
+def profile_of(body: Any) -> tuple[int, float]:
+    """Return the worker, and for how many seconds, that a body of `/profile` asks for."""
+    worker, seconds = body.get("worker", 1), body.get("seconds", 10)
+    if type(worker) is not int or type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_PROFILE_S:
+        raise Refused(400, f'write {{"worker": 1, "seconds": 10}}, at most {LONGEST_PROFILE_S} seconds')
+    return worker, seconds
 
 
 def _are_pairs(fields: object) -> bool:

@@ -92,6 +92,17 @@ class Control(Protocol):
         """
         ...
 
+    async def profile(self, worker: int, seconds: float) -> Facts:
+        """Return where a worker spent its time: `stacks`, in seconds, each begins with running or waiting.
+
+        Raises RequestError if there is no such worker, or it does not answer.
+        """
+        ...
+
+    async def dump(self) -> list[Facts]:
+        """Return what is under way in each worker: tasks, connections, exchanges, fetches."""
+        ...
+
     def upgrade(self) -> Facts:
         """Start a successor on the same sockets and store; return ok and its pid, or error."""
         ...
@@ -255,6 +266,22 @@ async def _explain(control: Control, body: Any) -> Answer:
         raise Refused(error.status, error.why) from None
 
 
+async def _profile(control: Control, body: Any) -> Answer:
+    worker, seconds = reading.profile_of(body)
+    try:
+        return 200, await control.profile(worker, seconds)
+    except RequestError as error:
+        raise Refused(error.status, error.why) from None
+
+
+def _profile_s(body: Any) -> float:
+    return EXCHANGE_S + reading.profile_of(body)[1]
+
+
+async def _dump(control: Control, body: Any) -> Answer:
+    return 200, await control.dump()
+
+
 async def _upgrade(control: Control, body: Any) -> Answer:
     outcome = control.upgrade()
     return (202 if outcome.get("ok") else 409), outcome
@@ -316,6 +343,8 @@ ROUTES = (
     Route(b"GET", b"/policies", "the policies in force, and the versions before", _policies),
     Route(b"GET", b"/overrides", "what passed the safety floor, by rule and reason", _overrides),
     Route(b"POST", b"/explain", 'what would become of a request: {"url": ..., "fields": [...], "from": ...}', _explain),
+    Route(b"POST", b"/profile", 'where a worker spends its time: {"worker": 1, "seconds": 10}', _profile, _profile_s),
+    Route(b"GET", b"/dump", "each worker's tasks, connections and fetches under way", _dump),
     Route(b"POST", b"/upgrade", "start the program anew on the same sockets and store", _upgrade),
     Route(b"POST", b"/retire-old", "end the program that this one replaced", _retire_old),
 )

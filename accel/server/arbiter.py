@@ -28,25 +28,25 @@ from accel.proxy.limiter import LimitTable
 from accel.server import handover
 from accel.server.access_log import AccessLogWriter
 from accel.server.channel import (
+    Ask,
     BackendFailed,
     Channel,
     Configure,
     Configured,
     Drop,
     Dropped,
-    Explain,
-    Explained,
     Invalidate,
     Invalidated,
     Message,
+    Told,
     WalkOwn,
 )
 from accel.server.charge import Charge
 from accel.server.control import ArbiterControl
 from accel.server.crew import HANDLED, Child, Crew
-from accel.server.explaining import Explanations
 from accel.server.handover import Command, Handover
 from accel.server.in_force import Change, InForce
+from accel.server.inquiries import Inquiries
 from accel.server.invalidator import Invalidations
 from accel.server.journal import note
 from accel.server.pool_health import PoolHealth
@@ -103,7 +103,7 @@ class Arbiter:
         self.in_force = InForce(config, reread, self.health)
         self._loop = asyncio.new_event_loop()
         self.crew = Crew(self, self.board, self._loop, config.server.worker_timeout_s)
-        self.explanations = Explanations(self._serving)
+        self.inquiries = Inquiries(self._serving)
         self._unconfirmed: set[Channel | None] = set()
         """Workers that were told the configuration in force and have not said that they use it."""
         self._happened = asyncio.Event()
@@ -273,9 +273,9 @@ class Arbiter:
             case Configured(generation):
                 if generation == self.generation:
                     self._confirmed(child.channel)
-            case Explained():
-                self.explanations.answered(message)
-            case Invalidated() | Drop() | WalkOwn() | Configure() | Explain():
+            case Told():
+                self.inquiries.answered(message)
+            case Invalidated() | Drop() | WalkOwn() | Configure() | Ask():
                 note("message-misplaced", worker=child.row + 1, message=type(message).__name__)
 
     def lost(self, child: Child) -> None:
@@ -292,9 +292,9 @@ class Arbiter:
     def _channels(self) -> list[Channel]:
         return [child.channel for child in self.crew.children]
 
-    def _serving(self) -> list[Channel]:
-        children = self.crew.children
-        return [one.channel for one in children if self.board.worker_state(one.row) is WorkerState.ACCEPTING]
+    def _serving(self) -> dict[int, Channel]:
+        state, children = self.board.worker_state, self.crew.children
+        return {one.row: one.channel for one in children if state(one.row) is WorkerState.ACCEPTING}
 
     # Upgrade.
 

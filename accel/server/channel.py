@@ -104,26 +104,48 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    """Arbiter to worker: say what would become of this request now."""
+    """What would become of this request now?"""
 
-    ticket: int
     request: Request
     client_ip: str
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """Worker to arbiter: the answer to `Explain`, JSON."""
+class Profile:
+    """Where is time spent, in so many seconds from now on?"""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What is under way?"""
+
+
+Question = Explain | Profile | Dump
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Arbiter to worker: an operator's question."""
+
+    ticket: int
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Worker to arbiter: the answer to `Ask`, packed JSON (`inquiries`)."""
 
     ticket: int
     facts: bytes
 
 
 Message = (
-    BackendFailed | Invalidate | Invalidated | Drop | WalkOwn | Dropped | Configure | Configured | Explain | Explained
+    BackendFailed | Invalidate | Invalidated | Drop | WalkOwn | Dropped | Configure | Configured | Ask | Told
 )
 
-_OF_WORKERS = {kind.__name__: kind for kind in (BackendFailed, Invalidate, Dropped, Configured, Explained)}
+_OF_WORKERS = {kind.__name__: kind for kind in (BackendFailed, Invalidate, Dropped, Configured, Told)}
 """All that an arbiter takes from a worker."""
 
 
@@ -212,4 +234,4 @@ class Channel:
         except Exception as error:  # bytes of whoever took a worker over may fail in any way
             note("message-refused", why=error)
             return None
-        return said if isinstance(said, BackendFailed | Invalidate | Dropped | Configured | Explained) else None
+        return said if isinstance(said, BackendFailed | Invalidate | Dropped | Configured | Told) else None

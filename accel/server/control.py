@@ -15,6 +15,7 @@ from accel.caching.invalidation import Purge
 from accel.http.message import Request
 from accel.server import log_view
 from accel.server.admin_routes import Facts
+from accel.server.channel import Dump, Explain, Profile
 from accel.server.policy_facts import facts_of, lines_of
 from accel.server.scoreboard import WorkerState
 from accel.stats.counters import totals
@@ -161,8 +162,17 @@ class ArbiterControl:
 
     async def explain(self, request: Request, client_ip: str) -> Facts:
         """See `Control`."""
-        facts = await self._arbiter.explanations.ask(request, client_ip)
+        facts = await self._arbiter.inquiries.ask(Explain(request, client_ip))
         return facts | {"lines": lines_of(self._arbiter.in_force.versions.current, facts)}
+
+    async def profile(self, worker: int, seconds: float) -> Facts:
+        """See `Control`."""
+        return await self._arbiter.inquiries.ask(Profile(seconds), worker - 1, seconds)
+
+    async def dump(self) -> list[Facts]:
+        """See `Control`."""
+        told = await self._arbiter.inquiries.ask_all(Dump())
+        return [{"worker": row + 1, **facts} for row, facts in told.items()]
 
     def upgrade(self) -> Facts:
         """See `Control`."""

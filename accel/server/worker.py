@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
-import json
 import resource
 import signal
 import socket
@@ -29,7 +28,6 @@ from accel.origin.fetch import Origin
 from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
-from accel.proxy.explain import explained
 from accel.proxy.flights import Flights
 from accel.proxy.limiter import Limiter, LimitTable
 from accel.proxy.refreshing import Refreshing, share_of
@@ -37,19 +35,20 @@ from accel.proxy.service import Service
 from accel.proxy.sweeping import Job, Sweep
 from accel.server.acceptor import Acceptor
 from accel.server.channel import (
+    Ask,
     BackendFailed,
     Channel,
     Configure,
     Configured,
     Drop,
     Dropped,
-    Explain,
-    Explained,
     Invalidate,
     Invalidated,
     Message,
+    Told,
     WalkOwn,
 )
+from accel.server.insight import Insight
 from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
 from accel.server.overrides import OverrideRow
@@ -147,6 +146,7 @@ class Worker:
         self._reach(birth.backend_rows)
         service = self._make_service()
         self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
+        self._insight = Insight(birth.channel, self._clients, self._flights)
         self._acceptor = Acceptor(birth.sockets, self._clients, self._board)
         self._tasks: set[asyncio.Task[None]] = set()
         self._configuring = asyncio.Lock()
@@ -242,10 +242,9 @@ class Worker:
                 self._invalidator.answered(message)
             case Configure():
                 self._begin(self._configure(message))
-            case Explain(ticket, request, client_ip):
-                facts = explained(self._clients.service, request, client_ip)
-                self._channel.send(Explained(ticket, json.dumps(facts).encode()))
-            case BackendFailed() | Invalidate() | Dropped() | Configured() | Explained():
+            case Ask():
+                self._insight.asked(message)
+            case BackendFailed() | Invalidate() | Dropped() | Configured() | Told():
                 raise AssertionError(f"a message that workers send: {message}")
             case _:
                 assert_never(message)

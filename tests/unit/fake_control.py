@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accel.caching.invalidation import Purge
+from accel.errors import RequestError
 from accel.http.message import Request
 from accel.server import log_view
 from accel.server.admin_routes import Facts
@@ -32,6 +33,8 @@ class FakeControl:
         self.policy_facts: Facts = {}
         self.override_facts: Facts = {"total": 0, "others": 0, "overrides": []}
         self.explanation: Facts = {}
+        self.stacks = {"running;accel.a;accel.b": 1.0, "running;accel.a": 0.5, "waiting;event loop": 8.5}
+        self.dumped: list[Facts] = []
         self.asked: list[tuple[Request, str]] = []
         self.store_figures: Facts = {"kind": "shared", "free": 12, "sealed": 3, "filled_bytes": 3145728, "pins": 0}
         self.checked: Facts = {"kind": "shared", "records": 7, "reachable": 6, "faults": []}
@@ -109,6 +112,14 @@ class FakeControl:
             raise self.refusal
         self.asked.append((request, client_ip))
         return self.explanation
+
+    async def profile(self, worker: int, seconds: float) -> Facts:
+        if worker != 1:
+            raise RequestError(404, f"there is no worker {worker} that serves")
+        return {"wall_s": seconds, "cpu_s": 1.5, "samples": 300, "stacks": self.stacks}
+
+    async def dump(self) -> list[Facts]:
+        return self.dumped
 
     def upgrade(self) -> Facts:
         return self.upgrade_outcome

@@ -382,6 +382,65 @@ def test_what_cannot_be_explained_is_said(accelctl: Run, arguments: tuple[str, .
     assert said in result.output or said == "400"
 
 
+def test_a_profile_names_what_ran_longest(accelctl: Run) -> None:
+    output = accelctl("profile", "--seconds", "2").output
+
+    assert "worker 1: 2.0 s, of which 1.50 s running" in output
+    assert output.index("waiting: event loop") < output.index("running: accel.b") < output.index("running: accel.a")
+
+
+def test_a_profile_is_drawn_or_written_as_stacks(accelctl: Run, tmp_path: Path) -> None:
+    for name in ("a.svg", "a.txt"):
+        assert accelctl("profile", "--own", "-o", str(tmp_path / name)).exit_code == 0
+
+    assert "8.50 s at rest, not drawn" in (tmp_path / "a.svg").read_text()
+    assert "running;accel.a;accel.b 1000\n" in (tmp_path / "a.txt").read_text()
+
+
+def test_where_py_spy_may_not_look_the_worker_is_asked(
+    accelctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = tmp_path / "py-spy"
+    spy.write_text("#!/bin/sh\necho 'Permission denied' >&2\nexit 1\n")
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    output = accelctl("profile", "-o", str(tmp_path / "a.svg")).output
+
+    assert "py-spy could not (Permission denied); the worker is asked itself" in output
+    assert (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--worker", "7"), "there is no worker 7"), (("-o", "a.png"), "FILE.svg or FILE.txt")],
+)
+def test_a_profile_that_cannot_be_is_refused(accelctl: Run, arguments: tuple[str, ...], said: str) -> None:
+    result = accelctl("profile", *arguments)
+
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+
+
+def test_a_dump_shows_what_is_under_way(accelctl: Run, control: FakeControl) -> None:
+    place = {"method": "GET", "host": "a.example", "target": "/slow"}
+    control.dumped = [
+        {"worker": 1, "tasks": [{"where": "serve:1 > wait:2", "count": 3}], "connections": {"busy": 1, "idle": 2}}
+        | {"exchanges": [{**place, "for_s": 1.5, "outcome": "miss", "status": None, "body_bytes": 0}
+                         | {"client": "192.0.2.1", "backend": ""}]}
+        | {"fetches": [{**place, "by": "this worker", "head": "awaited", "body_bytes": 0, "of_bytes": None}
+                       | {"readers": 1, "backend": ""}]}
+        | {"idle_origin_connections": {"default": {"127.0.0.1:8001": 4}}},
+        {"worker": 2, "error": "the worker that was asked does not answer"},
+    ]  # fmt: skip
+
+    output = accelctl("dump").output
+
+    for said in ("1 busy, 2 idle; to origins, at rest: 4", "1.500s", "a.example/slow", "awaited", "serve:1 > wait:2"):
+        assert said in output
+    assert "worker 2: the worker that was asked does not answer" in output
+
+
 def test_nobody_there_names_socket_and_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctl, "admin_socket_path", lambda name: str(tmp_path / f"{name}.sock"))
     (tmp_path / "dead.sock").touch()

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ctl": frozenset(
         {"accel", "config", "values", "addresses", "server"}
         | {"ctl_views", "ctl_numbers", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types", "ctl_log", "ctl_top"}
+        | {"ctl_profile"}
     ),
     "ctl_log": frozenset({"ctl_log_views", "ctl_log_words", "ctl_types", "policy", "stats", "values"}),
     "ctl_log_views": frozenset({"stats"}),
@@ -42,6 +43,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ctl_numbers": frozenset({"ctl_number_views", "ctl_views", "stats"}),
     "ctl_number_views": frozenset({"ctl_views", "stats"}),
     "ctl_top": frozenset({"ctl_log", "ctl_views", "stats"}),
+    "flame": frozenset(),
+    "ctl_profile": frozenset({"ctl_views", "flame"}),
     "ctl_policy": frozenset({"policy", "server"}),
     "ctl_replay": frozenset({"config", "ctl_replay_views", "ctl_types", "policy", "server", "stats", "values"}),
     "ctl_replay_views": frozenset({"ctl_views", "values"}),
