@@ -10,7 +10,7 @@ import pytest
 from wire_scene import MakeScene, Scene
 
 collect_ignore = [] if find_spec("accel.store._shared") else ["test_joining.py"]
-collect_ignore += [] if find_spec("accel.proxy._hot") else ["test_hot_path.py"]
+collect_ignore_glob = [] if find_spec("accel.proxy._hot") else ["test_hot_*.py"]
 
 
 @pytest.fixture

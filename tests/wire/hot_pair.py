@@ -6,6 +6,7 @@ whoever has no hot path is asked right behind a replay, which changes nothing, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +143,7 @@ class Pair:
         for scene in self.both:
             await scene.end()
             assert_unpinned(scene)
+            close_arena(scene)
 
 
 def twins(options: Callable[[], dict[str, Any]] = dict, memory_bytes: int = 16 << 20, entries: int = 1024) -> Pair:
@@ -154,3 +156,9 @@ def assert_unpinned(scene: Scene) -> None:
     """Nothing that ended still holds a segment, whatever is remembered of what was replayed."""
     assert scene.machine.arena is not None
     assert scene.machine.arena.stat()["pins"] == 0
+
+
+def close_arena(scene: Scene) -> None:
+    """Let go of an arena's memory, which goes with the last object that uses it."""
+    assert scene.machine.arena is not None
+    os.close(scene.machine.arena.fd)
