@@ -70,6 +70,14 @@ shared_numbers = Extension(
     optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
 )
 
+log_lines = Extension(
+    "accel.stats._lines",
+    ["accel/stats/_lines.pyx"],
+    extra_compile_args=FLAGS,
+    extra_link_args=FLAGS,
+    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
+)
+
 log_ring = Extension(
     "accel.stats._ring",
     ["accel/stats/_ring.pyx"],
@@ -89,6 +97,6 @@ hot_path = Extension(
 )
 
 setup(
-    ext_modules=[shared_store, shared_flights, shared_numbers, log_ring, hot_path],
+    ext_modules=[shared_store, shared_flights, shared_numbers, log_ring, log_lines, hot_path],
     cmdclass={"build_ext": BuildExtension},
 )

@@ -14,6 +14,12 @@ from functools import lru_cache
 
 from accel.stats.records import LogRecord, records_of
 
+compiled_lines: Callable[[bytes, Callable[[int], str]], tuple[bytes, int, int] | None] | None
+try:
+    from accel.stats._lines import combined_lines as compiled_lines
+except ImportError:
+    compiled_lines = None
+
 FormatLines = Callable[[bytes], tuple[bytes, int, int]]
 """Makes lines of a ring's bytes; beside them the numbers of the first and the last record, 0 for none."""
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
@@ -21,7 +27,8 @@ _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 
 def combined_lines(chunk: bytes) -> tuple[bytes, int, int]:
     """Return the lines of Combined Log Format; see `FormatLines`."""
-    return _lines(chunk, combined_line)
+    made = None if compiled_lines is None else compiled_lines(chunk, _clf_time)
+    return _lines(chunk, combined_line) if made is None else made
 
 
 def json_lines(chunk: bytes) -> tuple[bytes, int, int]:

@@ -20,6 +20,10 @@ TEXTS = ("client", "method", "host", "target", "referer", "user_agent", "backend
 """The texts of a record, in their order."""
 
 
+LAST_AT = 2.0**33
+"""A later time is none: the year 2242."""
+
+
 @dataclass(slots=True)
 class LogRecord:
     """What is known when an exchange has ended. What came from an access log has the fields without default."""
@@ -80,7 +84,7 @@ def records_of(chunk: bytes) -> Iterator[LogRecord]:
 
 
 def _record(chunk: bytes, at: int, length: int) -> LogRecord | None:
-    """Return the exchange of one record; None if its lengths or its checksum cannot be."""
+    """Return the exchange of one record; None if its lengths, its time or its checksum cannot be."""
     (_, _, cut, number, began_at, key_hash, body_bytes, exchange_id, connection_id, status,
      minor, outcome, reason, retries, n1, n2, n3, n4, n5, n6, n7, n8, n9,
      first_byte_s, total_s, origin_s, age_s, ttl_s, check, _) = FIXED.unpack_from(chunk, at)  # fmt: skip
@@ -93,7 +97,9 @@ def _record(chunk: bytes, at: int, length: int) -> LogRecord | None:
     backend = user_agent + n6
     rule = backend + n7
     tags = rule + n8
-    if tags + n9 > at + length or (check and check != checksum(chunk[at : at + length])):
+    if not 0 <= began_at <= LAST_AT or tags + n9 > at + length:
+        return None
+    if check and check != checksum(chunk[at : at + length]):
         return None
     return LogRecord(
         began_at,

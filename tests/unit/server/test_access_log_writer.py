@@ -164,7 +164,7 @@ def test_what_a_blocked_pipe_does_not_take_is_counted_and_lines_stay_whole(log: 
     log.record(5000, target=b"/" + b"x" * 500)  # far more than the pipe and the ring hold
     os.set_blocking(reading, True)
     pieces = []
-    for _ in range(5):
+    for _ in range(3):  # the pipe and the ring hold more than that
         pieces.append(os.read(reading, 65536))
     (tmp_path / "last").touch()
     log.use(tmp_path / "last")
