@@ -92,6 +92,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option("queue-length", "origin.queue_length", COUNT, "Fetches that wait when every backend is full."),
         Option("queue-timeout", "origin.queue_s", TIME, "How long one of them waits."),
         Option("retry-share", "origin.retry_share", SHARE, "At most this share of fetches may be retries."),
+        Option("trace", "origin.trace", FLAG,
+               "Begin a trace (traceparent, sampled) for requests that come without one."),
         Option("origin-idle-connections", "origin.keep_alive_connections", COUNT,
                "Idle connections kept to each backend by each worker."),
         Option("origin-idle-timeout", "origin.keep_alive_s", TIME_OR_ZERO,

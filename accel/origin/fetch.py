@@ -19,6 +19,7 @@ from accel.errors import ClosedUnanswered, ConnectFailed, NoBackend, OriginError
 from accel.http.message import CHUNKED, Fields, Line, Response
 from accel.http.response_parser import ResponseParser
 from accel.http.writer import request_head
+from accel.origin import tracing
 from accel.origin.balancer import Backend, BackendBoard, Balancer
 from accel.origin.connection import OriginConnection
 from accel.origin.pool import BackendPool
@@ -147,6 +148,7 @@ class Origin:
         self._limits = limits or Limits()
         self._board = board
         self._counters = counters
+        self._traces = options.trace
         self._closes = options.keep_alive_connections == 0
         self._budget = RetryBudget(options.retry_share)
         self._reserved = 0
@@ -186,6 +188,8 @@ class Origin:
         Raises what the request body's source raises, else an OriginError. Cancelling releases everything.
         """
         self._budget.earn()
+        if self._traces:
+            tracing.begin(request.fields)
         attempt = _Attempt(request, self._closes, self.host)
         while True:
             backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)

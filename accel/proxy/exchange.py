@@ -21,7 +21,7 @@ from accel.http.message import Fields, Request
 from accel.origin.fetch import IDEMPOTENT
 from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDecision
 from accel.policy.verdict import Action
-from accel.proxy import deliver, explain, forward, synth, telling
+from accel.proxy import asides, deliver, forward, synth, telling
 from accel.proxy.asking import Asking
 from accel.proxy.cache import Entry, Found
 from accel.proxy.outcome import Outcome
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from accel.proxy.service import Service
 
 _ABORTS, _HITS_STALE = index("client_aborts"), index("hits_stale")
-_EXPECTATIONS = index("expectation_refused")
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_EXPECTATIONS, _CONTINUE = index("expectation_refused"), b"HTTP/1.1 100 Continue\r\n\r\n"
 _Rest = TypeVarTuple("_Rest")
 _UNREADABLE = Request(method=b"-", target=b"-")
 """Stands in the log for a request that could not be read."""
@@ -44,7 +43,7 @@ class Exchange:
     """One request of a connection."""
 
     __slots__ = (
-        "_explanation",
+        "_asides",
         "_found",
         "_has_asked_again",
         "_refusal",
@@ -100,7 +99,7 @@ class Exchange:
         """What the hot path made of the request, to remember a hit by."""
         self.asking: Asking
         """Set when the request's turn comes; never for one that could not be read."""
-        self._explanation = b""
+        self._asides: asides.Asides | None = None
         self._found: Found | None = None
         self._has_asked_again = False
         """Whether a rule has sent it to another pool."""
@@ -124,8 +123,7 @@ class Exchange:
             return
         policy = self.service.policies.of(self.request.host)
         self.asking = Asking(policy, self.request, policy.request(self.request, self.client_ip))
-        if self.request.fields.get(explain.FIELD) is not None:
-            self._explanation = explain.field(self.service, self.request, self.client_ip)
+        self._asides = asides.asked(self)
         expectation = self.request.fields.get(b"expect")
         if expectation is not None and not self._meet(expectation):
             self.service.counters[_EXPECTATIONS] += 1
@@ -322,7 +320,7 @@ class Exchange:
     @property
     def may_be_edited(self) -> bool:
         """Whether anything may change an answer's fields on their way out."""
-        return self._refusal is None and (self.asking.policy.has_deliver or self._explanation != b"")
+        return self._refusal is None and (self.asking.policy.has_deliver or self._asides is not None)
 
     def edits(self, status: int, fields: Fields, age_s: float | None = None, hits: int = 0) -> tuple[Edit, ...]:
         """Return what the rules change of an answer's fields before it goes out."""
@@ -332,7 +330,7 @@ class Exchange:
         if self.asking.policy.has_deliver:
             word = self.outcome.word.encode()
             edits = self.asking.policy.deliver(self.request, self.client_ip, status, fields, word, age_s, hits).edits
-        return edits if not self._explanation else (*edits, explain.edit(self._explanation))
+        return edits if self._asides is None else (*edits, *asides.edits(self._asides, self))
 
     def fail(self, status: int) -> None:
         """Answer with an error, or cut the connection if an answer has begun."""

@@ -54,8 +54,8 @@ MOST_FIELDS = 512
 """Fields that may matter under one policy; a response that varies on more of them is not replayed."""
 
 GENERAL = frozenset(
-    b"accel-explain authorization cache-control content-length expect if-match if-range if-unmodified-since pragma"
-    b" proxy-connection range te trailer transfer-encoding upgrade".split()
+    b"accel-explain accel-timing authorization cache-control content-length expect if-match if-range"
+    b" if-unmodified-since pragma proxy-connection range te trailer transfer-encoding upgrade".split()
 )
 """Requests with one of these are never replayed: each can change what the answer is, or how it is framed, in ways of
 its own (llhttp reads Proxy-Connection as Connection)."""

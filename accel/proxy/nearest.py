@@ -14,7 +14,9 @@ from accel.policy.runtime import cookie_name, cookie_pairs
 
 MOST = 100
 """Changes that are tried: each costs a decision and a look into the store."""
-_NOT_TRIED = frozenset({b"host", b"cookie", b"accel-explain", b"content-length", b"transfer-encoding"})
+_NOT_TRIED = frozenset(
+    {b"host", b"cookie", b"accel-explain", b"accel-timing", b"content-length", b"transfer-encoding"}
+)
 
 
 @dataclass(frozen=True, slots=True)

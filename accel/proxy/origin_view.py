@@ -19,6 +19,7 @@ VIA_LINE = b"Via: %b\r\n" % VIA
 _POISON = frozenset(
     {
         b"accel-explain",
+        b"accel-timing",
         b"expect",
         b"forwarded",
         b"front-end-https",

@@ -34,6 +34,6 @@ def pools_of(config: Config, policies: Iterable[Checked]) -> tuple[Pool, ...]:
     for policy in policies:
         names = pool_names(policy)
         for plan in policy.pools.values():
-            origin = replace(plan.origin, backups=plan.backups, host=plan.host)
+            origin = replace(plan.origin, backups=plan.backups, host=plan.host, trace=config.origin.trace)
             pools.append(Pool(names[plan.name], origin, plan.probe))
     return tuple(pools)

@@ -52,6 +52,12 @@ class TestRequest:
         assert await read_all(got) == b"hello"
         assert origin.heads == [b"GET / HTTP/1.1\r\nHost: app.internal\r\n\r\n"]
 
+    async def test_a_trace_begins_if_that_is_asked_for(self, origin: ScriptedOrigin, make_worker: MakeWorker) -> None:
+        got = await make_worker(origin, trace=True).fetch()
+
+        assert await read_all(got) == b"hello"
+        assert b"\r\nTraceparent: 00-" in origin.heads[0]
+
     async def test_a_sized_body_is_sent_with_its_length(
         self, origin: ScriptedOrigin, make_worker: MakeWorker
     ) -> None:
