@@ -20,6 +20,8 @@ import click
 from accel import (
     __version__,
     addresses,
+    cli,
+    completion,
     ctl_log,
     ctl_numbers,
     ctl_policy,
@@ -39,6 +41,18 @@ TIMEOUT_S = 30.0
 POLL_S = 0.1
 _NOT_YET = ("starting", "replaced")
 """Phases in which the program that was asked has not failed to start the next one."""
+
+
+EPILOG = """\b
+Examples:
+  accelctl stat                                  what it does, with rates
+  accelctl log -q 'status >= 500' --follow       what goes wrong, as it happens
+  accelctl explain http://shop.example/p/17      why is this no hit?
+  accelctl purge --tag product-17                drop what carries a tag, everywhere
+  accelctl profile -w 1 -o graph.svg             where does a worker spend its time?
+\b
+Exit codes: 0 done, 1 nobody there or it said no, 2 wrong usage. COMMAND --help says more of each.
+"""
 
 
 class Daemon:
@@ -81,11 +95,25 @@ class Daemon:
 
     def _others(self) -> str:
         """Return the names of others that do answer, or how to find one."""
-        ours = Path(admin_socket_path("accel")).parent
-        names = sorted(path.stem for path in ours.glob("*.sock") if answers(str(path)))
+        names = _running()
         if names:
             return f"there is {', '.join(names)}; choose with --name"
         return "is it running? When it starts it says where its admin is; give that with --admin"
+
+
+def _running() -> list[str]:
+    """Return the names of this user's accels that answer."""
+    ours = Path(admin_socket_path("accel")).parent
+    return sorted(path.stem for path in ours.glob("*.sock") if answers(str(path)))
+
+
+def _backends_of(ctx: click.Context) -> list[str]:
+    """Return the backends of the accel that a command line that is being typed means; none if it does not answer."""
+    try:
+        given = (ctx.parent or ctx).params
+        return [row["address"] for row in Daemon(given["name"], given["admin"]).ask("/backends")]
+    except (click.ClickException, KeyError):
+        return []
 
 
 class _Connection(http.client.HTTPConnection):
@@ -111,8 +139,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 """The option of every command that only shows something."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EPILOG)
 @click.option("--name", "-n", type=NAME, default="accel", envvar="ACCEL_NAME", show_default=True,
+              shell_complete=completion.of_words(lambda ctx: _running()),
               help="The accel to ask, by its --name.")  # fmt: skip
 @click.option("--admin", "-a", type=ADDRESS, help="Or by its address: HOST:PORT or unix:PATH.")
 @click.version_option(__version__, message="accelctl %(version)s")
@@ -173,6 +202,16 @@ def store_check(daemon: Daemon, as_json: bool) -> None:
         sys.exit(1)
     if not as_json:
         click.echo("nothing is wrong")
+
+
+@main.command("completion")
+@click.argument("shell", type=click.Choice(completion.SHELLS))
+def print_completion(shell: str) -> None:
+    """Print what makes SHELL complete accel and accelctl by TAB.
+
+    In ~/.bashrc or ~/.zshrc: eval "$(accelctl completion bash)"; for fish: accelctl completion fish | source
+    """
+    click.echo(completion.script(shell, (cli.main, main)))
 
 
 @main.command()
@@ -263,7 +302,7 @@ def _show_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("backend")
+@click.argument("backend", shell_complete=completion.of_words(_backends_of))
 @click.pass_obj
 def drain(daemon: Daemon, backend: str) -> None:
     """Give BACKEND no new requests; those under way end."""
@@ -272,7 +311,7 @@ def drain(daemon: Daemon, backend: str) -> None:
 
 
 @main.command()
-@click.argument("backend")
+@click.argument("backend", shell_complete=completion.of_words(_backends_of))
 @click.pass_obj
 def undrain(daemon: Daemon, backend: str) -> None:
     """Give BACKEND requests again."""

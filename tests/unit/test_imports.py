@@ -31,11 +31,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "addresses": frozenset({"errors", "config"}),
     "option_table": frozenset({"errors", "config", "values", "addresses"}),
     "options": frozenset({"accel", "errors", "config", "addresses", "option_table", "server"}),
-    "cli": frozenset({"accel", "errors", "config", "options", "option_table", "server"}),
+    "cli": frozenset({"accel", "completion", "errors", "config", "options", "option_table", "server", "values"}),
     "ctl": frozenset(
         {"accel", "config", "values", "addresses", "server"}
         | {"ctl_views", "ctl_numbers", "ctl_policy", "ctl_rules", "ctl_replay", "ctl_types", "ctl_log", "ctl_top"}
-        | {"ctl_profile"}
+        | {"ctl_profile", "cli", "completion"}
     ),
     "ctl_log": frozenset({"ctl_log_views", "ctl_log_words", "ctl_types", "policy", "stats", "values"}),
     "ctl_log_views": frozenset({"stats"}),
@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ctl_numbers": frozenset({"ctl_number_views", "ctl_views", "stats"}),
     "ctl_number_views": frozenset({"ctl_views", "stats"}),
     "ctl_top": frozenset({"ctl_log", "ctl_views", "stats"}),
+    "completion": frozenset({"values"}),
     "flame": frozenset(),
     "ctl_profile": frozenset({"ctl_views", "flame"}),
     "ctl_policy": frozenset({"policy", "server"}),
