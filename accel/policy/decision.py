@@ -69,7 +69,10 @@ class LimitCheck:
     """A rate that a request must keep to; the engine counts over all workers."""
 
     name: str
-    """Of the bucket's kind: the rule's place. Requests share a bucket if name and `value` are equal."""
+    """Of the bucket's kind: the rule's own, through every edit of its file that leaves the rule as it is.
+
+    Requests share a bucket if name and `value` are equal.
+    """
     value: bytes
     """Of what it is counted by: one client's address, one cookie."""
     rate: float

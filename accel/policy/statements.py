@@ -7,6 +7,7 @@ the texts that are filled in.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from accel.http.cache_status import Forward
@@ -46,6 +47,8 @@ class Statements:
         self._checked = checked
         self._conditions = conditions
         self._constant = constants.name
+        self._limit_counts: Counter[str] = Counter()
+        """How many `limit` statements say the same."""
 
     def written(self, statement: nodes.Statement, phase: Phase) -> list[str]:
         """Return the code of a statement that is no `when`."""
@@ -176,11 +179,21 @@ class Statements:
             answer = Answer(status, _typed(_PLAIN), plain(otherwise.why).encode())
         burst = statement.burst.value if statement.burst is not None else 1
         rate, rule = statement.rate.count / statement.rate.seconds, rule_of(statement)
-        check = LimitCheck(str(rule), b"", rate, max(1, burst), answer, status, rule)
+        name = self._bucket_name(rate, burst, statement.per)
+        check = LimitCheck(name, b"", rate, max(1, burst), answer, status, rule)
         made = f"{self._constant(counted)}({self._constant(check)}, {self._conditions.bucket(statement.per)})"
         if isinstance(otherwise, nodes.Synth) and otherwise.body is not None and _has_inputs(otherwise.body):
             made = f"{self._constant(saying)}({made}, {self._filled(otherwise.body)})"
         return f"d.limits += ({made},)"
+
+    def _bucket_name(self, rate: float, burst: int, per: nodes.Input) -> str:
+        """Return a limit's own name, which no edit elsewhere in the file changes, so that what it counted stays.
+
+        Rate and burst are part of it: see `proxy.limiter` for what else two programs would do to one bucket.
+        """
+        name = f"{self._checked.file}: {rate} per {per} burst {burst}"
+        self._limit_counts[name] += 1
+        return f"{name} #{self._limit_counts[name]}"
 
     def _tags(self, statement: nodes.Tags) -> list[str]:
         splitter = self._constant(tagged)

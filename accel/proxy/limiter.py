@@ -1,17 +1,11 @@
 """Rate limits: how many requests of one client, of one cookie … are granted, counted over all workers.
 
-Owns the table of buckets that all workers share; knows neither HTTP nor which rule asks. Invariant: of one bucket, in
-any span of t seconds, at most `burst` + t x `rate` requests are granted, whichever workers are asked.
+Owns how a bucket is found and filled; where it lies is `limit_table`'s. Knows neither HTTP nor which rule asks.
+Invariant: of one bucket, in any span of t seconds, at most `burst` + t x `rate` requests are granted, whichever
+workers of whichever program are asked.
 
 A bucket is one time, at which it is empty again (`policy.rates`): when that has passed, the bucket is the same as none.
-So nothing has to be dropped, filled up, or looked after. The table lies in memory that all workers map, made by the
-arbiter before its first fork:
-
-```
- word     16 bits of the key's hash | 48 bits: when the bucket is empty again, us since the table was made (8.9 years)
- set      8 words, one cache line; a key may lie in any word of the one set that its hash chooses
- table    16,384 sets: 131,072 buckets, 1 MiB
-```
+So nothing has to be dropped, filled up, or looked after.
 
 Who writes. Whoever grants a request, by one compare-and-swap of one word; a request that is refused writes nothing. A
 failed swap means that another worker granted one: look again.
@@ -23,61 +17,43 @@ word a and B word b for the same key, neither seeing the other: A read b no late
 than B found there, and chose a because a was not more; B likewise. Both were equal, and of equals both take the first
 in an order that the key gives. They are the same word, and only one swap of it succeeds.
 
-The hash is Python's own, with the secret that CPython draws at start and every fork inherits, so nobody outside can
-aim at a set or at another's bucket. Two keys of a set limit each other if 16 bits of their hashes are equal too: one
-in 65,536 of those few that have asked in the last burst/rate seconds and lie in the same set.
+Two programs. During an upgrade the workers of both count in one table. All of the above holds for any processes that
+know a key by the same hash, and a bucket's rule by the same rate: were it filled by one rate and judged by another,
+the stricter program would take an overfull bucket for a clock set back and put it down to its own brim, and so make
+room in it for the other, again with each request. So rate and burst are part of a bucket's name
+(`policy.statements`): a rule that the new files change has buckets of its own in each program.
+
+Two keys of a set limit each other if 16 bits of their hashes are equal too: one in 65,536 of those few that have asked
+in the last burst/rate seconds and lie in the same set.
 
 When all eight words of a set are in use, this worker counts the key alone, its share of rate and burst (`OwnBuckets`;
-the counter `limit_spills`); so do all workers, always, where the compiled part is missing.
+the counter `limit_spills`); so do all workers, always, where the compiled part is missing. Such counts end with the
+worker.
 
 The clock is the wall's. When it is set back by more than a minute, a bucket's time lies further ahead than any grant
 could have put it, also one of a worker that was held up: it is put back to a full bucket, so nobody waits longer than
 1/rate for that. Set back by less, it lets those who were at their limit wait as much longer. Words that were in use
 stay so until the clock has caught up, which costs room and nothing else.
 
-What a kill -9 leaves: a bucket that counts one request more, or one less, that nobody answered. Nothing to repair. An
-upgrade (USR2) begins with a table of its own: while two programs serve, each grants what the rule says.
+What a kill -9 leaves: a bucket that counts one request more, or one less, that nobody answered. Nothing to repair.
 """
 
 from __future__ import annotations
 
-import mmap
+from hashlib import blake2b
 from math import ceil
-from typing import NamedTuple
 
 from accel.policy.decision import LimitCheck
 from accel.policy.rates import OwnBuckets, pace_of, scheduled, wait_us
+from accel.proxy.limit_table import SETS, WAYS, LimitTable
 from accel.stats.counters import CounterRow, index
-from accel.store.numbers import Words
-
-SETS, WAYS = 16_384, 8
-TABLE_BYTES = SETS * WAYS * 8
 
 _TIME_BITS = 48
 _TIME = (1 << _TIME_BITS) - 1
-_HASH = (1 << 64) - 1
 _LIMITED, _SPILLS = index("limited"), index("limit_spills")
 
 _WALKS = tuple(tuple((first + step) % WAYS for step in range(WAYS)) for first in range(WAYS))
 """The order in which a key looks at its set, by the word where it begins."""
-
-
-class LimitTable(NamedTuple):
-    """The buckets of all workers; made by the arbiter before the first fork."""
-
-    words: Words | None
-    """TABLE_BYTES of them, zero at first; None where the compiled part is missing."""
-    zero_at: float
-    """Wall time from which buckets' times count, in s."""
-
-    @classmethod
-    def made(cls, now: float) -> LimitTable:
-        """Return a table that all processes share that are forked from this one."""
-        try:
-            from accel.store._numbers import SharedWords
-        except ImportError:
-            return cls(None, now)
-        return cls(SharedWords(mmap.mmap(-1, TABLE_BYTES)), now)
 
 
 class Limiter:
@@ -87,6 +63,7 @@ class Limiter:
         """`workers`: how many divide among them what is not counted in the table."""
         self._words = table.words
         self._zero_at = table.zero_at
+        self._secret = table.secret
         self._own = OwnBuckets(workers)
         self._counters = counters
 
@@ -104,7 +81,7 @@ class Limiter:
 
     def retry_after_s(self, check: LimitCheck, now: float) -> int:
         """Return after how many whole seconds a request would be granted, 1 at least: for a Retry-After field."""
-        now_us, hashed = self._moment(now), _hashed(check)
+        now_us, hashed = self._moment(now), _hashed(check, self._secret)
         place, word = self._find(hashed, now_us)
         if place < 0:
             left_us = self._own.wait_us(check, now_us)
@@ -113,7 +90,7 @@ class Limiter:
         return max(1, ceil(left_us / 1e6))
 
     def _count(self, check: LimitCheck, now_us: int) -> bool:
-        hashed, pace = _hashed(check), pace_of(check.rate, check.burst)
+        hashed, pace = _hashed(check, self._secret), pace_of(check.rate, check.burst)
         while True:
             place, word = self._find(hashed, now_us)
             if place < 0 or self._words is None:
@@ -144,8 +121,10 @@ class Limiter:
         return max(1, int((now - self._zero_at) * 1e6 + 1.5))
 
 
-def _hashed(check: LimitCheck) -> int:
-    return hash((check.name, check.value)) & _HASH
+def _hashed(check: LimitCheck, secret: bytes) -> int:
+    """Return 64 bits that any process with this secret gets for this bucket."""
+    key = check.name.encode() + b"\0" + check.value
+    return int.from_bytes(blake2b(key, digest_size=8, key=secret).digest(), "little")
 
 
 def _tag(hashed: int) -> int:

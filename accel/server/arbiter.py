@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 from accel import __version__
 from accel.config import Config, ServerOptions
-from accel.proxy.limiter import LimitTable
 from accel.server import handover
 from accel.server.access_log import AccessLogWriter
 from accel.server.channel import (
@@ -53,7 +52,7 @@ from accel.server.pool_health import PoolHealth
 from accel.server.privileges import ids
 from accel.server.scoreboard import WORKER_ROWS, Scoreboard, WorkerState
 from accel.server.sockets import Sockets
-from accel.server.stores import make_arena, make_flights, make_numbers, note_start, share
+from accel.server.stores import make_arena, make_flights, make_limits, make_numbers, note_start, share
 from accel.server.upgrade import Phase, Upgrade
 from accel.server.walker import Walker
 from accel.server.worker import Birth
@@ -97,7 +96,6 @@ class Arbiter:
         self.arena: SharedArena | None = None
         """The shared store's memory; None for private stores."""
         self._flights: FlightArena | None = None
-        self._limits = LimitTable.made(self.since)
         self.access_log = AccessLogWriter(config.log.memory_bytes, self.board)
         self.health = PoolHealth(self.board)
         self.in_force = InForce(config, reread, self.health)
@@ -129,6 +127,7 @@ class Arbiter:
         try:
             self.arena = self._charge.arena = make_arena(self.config, given)
             self._flights = make_flights(self.arena)
+            self._limits = self._charge.limits = make_limits(given)
             walker = None if self.arena is None else Walker(self.arena)
             self.invalidations = Invalidations(make_numbers(self.config, self.arena), self._channels, walker)
             self.invalidations.sweeper.is_sharing = lambda: self.upgrade.phase is not Phase.ALONE

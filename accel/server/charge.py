@@ -27,6 +27,7 @@ from accel.server.sockets import Sockets
 from accel.server.upgrade import Belongings
 
 if TYPE_CHECKING:
+    from accel.proxy.limit_table import LimitTable
     from accel.store.shared import SharedArena
 
 
@@ -42,6 +43,7 @@ class Charge:
         self._health = health
         self.arena: SharedArena | None = None
         """The shared store's memory; None for private stores."""
+        self.limits: LimitTable | None = None
         self._admin: admin.AdminServer | None = None
         self._pid_file = PidFile(options.pid_file)
         self._systemd = sdnotify.SystemdNotifier()
@@ -65,6 +67,7 @@ class Charge:
             admin=tuple(self._admin.handed()) if self._admin is not None else (),
             arena=None if self.arena is None else HandedArena(self.arena.fd, self.arena.side),
             backends=self._health.handed(),
+            limits_fd=None if self.limits is None else self.limits.fd,
         )
 
     def give_charge(self, pid: int) -> None:

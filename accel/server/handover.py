@@ -93,6 +93,8 @@ class Handover:
     """None for private stores."""
     backends: tuple[HandedBackend, ...]
     """Those that are out of rotation: the taker need not learn it from failures of its own."""
+    limits_fd: int | None = None
+    """What rate limits are counted in; None if the giver has none, or is a version that hands over none."""
 
     def descriptors(self) -> Iterator[int]:
         """Yield every descriptor that the taker must inherit."""
@@ -100,6 +102,8 @@ class Handover:
         yield from (handed.fd for handed in (*self.sockets, *self.admin))
         if self.arena is not None:
             yield self.arena.fd
+        if self.limits_fd is not None:
+            yield self.limits_fd
 
     def text(self) -> str:
         """Return the variable's value."""

@@ -1,6 +1,6 @@
-"""Which store the workers use: one in shared memory, or one each.
+"""Which store the workers use, one in shared memory or one each, and what else they share beside it.
 
-Runs in the arbiter before the first fork (`make_arena`) and in each worker (`make_store`). The compiled part is
+Runs in the arbiter before the first fork (`make_arena` and co) and in each worker (`make_store`). The compiled part is
 imported only when it is wanted, so that accel runs, with a private store a worker, where it could not be built.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from accel.config import Config, StoreKind
 from accel.errors import StartError
+from accel.proxy.limit_table import LimitTable, why_unfit
 from accel.proxy.service import Coalescer
 from accel.server import holders
 from accel.server.journal import note
@@ -126,6 +127,23 @@ def make_coalescer(flights: FlightArena | None, row: int) -> Coalescer | None:
     from accel.store.flights import SharedFlights
 
     return SharedFlights(flights, row)
+
+
+def make_limits(given: Handover | None = None) -> LimitTable:
+    """Return where rate limits are counted: in a predecessor's table, or in one of our own that says why.
+
+    Raises StartError if there is no memory for it.
+    """
+    if given is None:
+        return LimitTable.made()
+    fd = given.limits_fd
+    why = "the program before handed over no counts" if fd is None else why_unfit(fd)
+    if fd is not None and not why:
+        return LimitTable.taken(fd)
+    if fd is not None:
+        os.close(fd)
+    note("limits-cold", why=why)
+    return LimitTable.made()
 
 
 def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Callable[[], None]) -> Store:

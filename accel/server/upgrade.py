@@ -6,7 +6,7 @@ what is handed over, and what being in charge means, is the arbiter's (`Program`
 
 ```
  old                                            new
- USR2: starts its own command again             takes sockets and store, forks its workers
+ USR2: starts its own command again             takes sockets, store, rate limits' counts; forks its workers
  answers the admin, judges the new one's time   every worker accepts: says "ready" on the talk
  gives charge: admin closed, PID.oldbin;        waits for the talk's end
    ends the talk with the drained backends
@@ -92,6 +92,7 @@ class Belongings:
     admin: tuple[Handed, ...]
     arena: HandedArena | None
     backends: tuple[HandedBackend, ...]
+    limits_fd: int | None = None
 
 
 class Program(Protocol):
@@ -188,6 +189,7 @@ class Upgrade:
             admin=had.admin,
             arena=had.arena,
             backends=had.backends,
+            limits_fd=had.limits_fd,
         )
 
     def abandon(self) -> None:

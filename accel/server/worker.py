@@ -29,7 +29,8 @@ from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
 from accel.proxy.clients import Clients
 from accel.proxy.flights import Flights
-from accel.proxy.limiter import Limiter, LimitTable
+from accel.proxy.limit_table import LimitTable
+from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Service
 from accel.proxy.sweeping import Job, Sweep

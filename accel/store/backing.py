@@ -1,4 +1,4 @@
-"""Where the arena's bytes lie: in memory that has no name, or in a file that outlives the program.
+"""Where shared bytes lie, the arena's above all: in memory that has no name, or in a file that outlives the program.
 
 Owns making, locking and allocating; knows nothing of what the bytes mean. Invariant: every page is there before anybody
 maps it, so a full machine is an error at the start and no SIGBUS later. A file's lock belongs to its open description,
@@ -20,11 +20,11 @@ class InUse(StartError):
     """Another process has the file, and with it the store."""
 
 
-def anonymous(size: int) -> int:
-    """Return a memfd of `size` bytes of zeros, whose size nobody can change. Raises StartError."""
-    fd = os.memfd_create("accel-store", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def anonymous(size: int, what: str = "store", mend: str = "lower --memory") -> int:
+    """Return a memfd of `size` bytes of zeros, whose size nobody can change. Raises StartError, which says `mend`."""
+    fd = os.memfd_create(f"accel-{what}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        allocate(fd, size, "lower --memory")
+        allocate(fd, size, mend, what)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     except StartError:
         os.close(fd)
@@ -49,12 +49,12 @@ def locked(path: Path, *, replaces: bool = False) -> int:
     return fd
 
 
-def allocate(fd: int, size: int, mend: str) -> None:
+def allocate(fd: int, size: int, mend: str, what: str = "store") -> None:
     """Have every page of the first `size` bytes. Raises StartError, which says what would do."""
     try:
         os.posix_fallocate(fd, 0, size)
     except OSError as error:
-        raise StartError(f"the store's {size >> 20} MiB could not be had ({error.strerror}): {mend}") from error
+        raise StartError(f"the {what}'s {size >> 20} MiB could not be had ({error.strerror}): {mend}") from error
 
 
 def _opened(path: Path) -> int | None:

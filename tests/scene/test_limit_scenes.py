@@ -1,4 +1,4 @@
-"""Rate limits in real processes: one bucket of all workers, which outlives them and a reload."""
+"""Rate limits in real processes: one bucket of all workers, which outlives them, a reload and an upgrade in place."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from accel_process import StartAccel
 from children import eventually
-from http_clients import Client, ask, clients_of_every_worker
+from http_clients import Client, ask, clients_of_every_worker, several_clients
 from policy_files import Policies, reload
+from programs import in_charge, retire, stop, upgrade
 
 pytestmark = pytest.mark.scene
 BURST = 20
@@ -69,3 +70,39 @@ def test_what_was_granted_counts_when_workers_are_killed_and_rules_reloaded(
 
     assert before[200] == BURST
     assert [ask(accel, "/").status for _ in range(3)] == [429] * 3
+
+
+def test_what_was_granted_counts_when_other_lines_of_the_file_change(start_accel: StartAccel, policy: Path) -> None:
+    accel = start_accel(["127.0.0.1:9"], "--policy", str(policy))
+    with several_clients(accel, 1) as clients:
+        before = ask_all(clients, each=BURST)
+        policy.write_text(policy.read_text().replace("request {", "# another line\nrequest {\n  query sort"))
+        reload(accel)
+        after = ask_all(clients, each=3)
+
+    assert (before, after) == ({200: BURST}, {429: 3})
+
+
+@pytest.mark.parametrize("flags", [(), ("--store-kind", "private")], ids=["shared", "private"])
+def test_a_burst_is_granted_once_by_a_program_and_the_one_that_takes_over(
+    flags: tuple[str, ...], start_accel: StartAccel, policy: Path
+) -> None:
+    accel = start_accel(["127.0.0.1:9"], "--policy", str(policy), *flags)
+    old = in_charge(accel)
+
+    with several_clients(accel, 1) as of_the_old:
+        spent = ask_all(of_the_old, each=BURST - 6)
+        upgrade(accel)
+        together = ask_all(of_the_old, each=3)
+        with clients_of_every_worker(accel) as clients:
+            together += ask_all(clients + of_the_old, each=4)
+        retire(accel, old)
+    second = in_charge(accel)
+    upgrade(accel)
+    retire(accel, second)
+    alone = [ask(accel, "/").status for _ in range(4)]
+
+    assert spent == {200: BURST - 6}
+    assert (together[200], alone) == (6, [429] * 4)
+    assert "limits-cold" not in accel.log
+    stop(accel)

@@ -30,7 +30,8 @@ from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
 from accel.proxy.covering import key_names, tag_names
 from accel.proxy.flights import Flights
-from accel.proxy.limiter import Limiter, LimitTable
+from accel.proxy.limit_table import TABLE_BYTES, LimitTable
+from accel.proxy.limiter import Limiter
 from accel.proxy.refreshing import Refreshing, share_of
 from accel.proxy.service import Coalescer, Receipt, Service
 from accel.proxy.sweeping import Job, Sweep
@@ -38,7 +39,7 @@ from accel.stats import histograms
 from accel.stats.counters import private_row, totals
 from accel.stats.records import LogRecord, records_of
 from accel.stats.ring import LogRings, RingWriter, Writer
-from accel.store.numbers import SECRET_BYTES, Numbers, table_bytes
+from accel.store.numbers import SECRET_BYTES, Numbers, PlainWords, table_bytes
 from accel.store.private import PrivateStore
 from accel.store.shared import SharedArena, SharedStore
 
@@ -51,6 +52,10 @@ _OUTCOMES = ("hits", "misses", "passes", "synthetic", "errors")
 def private_numbers() -> Numbers:
     """Return numbers whose secret is always the same: else two names of a scene share a cell now and then."""
     return Numbers(mmap.mmap(-1, table_bytes(4096)), bytes(SECRET_BYTES), is_shared=False)
+
+
+def _limit_table() -> LimitTable:
+    return LimitTable(PlainWords(memoryview(mmap.mmap(-1, TABLE_BYTES)).cast("B").cast("Q")), NOW, b"")
 
 
 class Machine:
@@ -223,7 +228,7 @@ class Scene:
             refreshing=self.refreshing,
             invalidator=self.machine,
             coalescer=coalescer,
-            limiter=Limiter(LimitTable.made(NOW), 1, self.counters),
+            limiter=Limiter(_limit_table(), 1, self.counters),
             counters=self.counters,
             histograms=self.histograms,
             overrides=self.overrides,

@@ -86,6 +86,28 @@ def test_templates_of_every_phase() -> None:
     assert error is not None and error.body == b"no /x: timeout"
 
 
+def bucket_names(statements: str) -> list[str]:
+    return [check.name for check in decide(ruled(statements), get("/a/b")).limits]
+
+
+TWO_LIMITS = """when path under "/a" { limit 1/s per client burst 5 else synth 429 "slow" }
+when path under "/a/b" { limit 60/m per client burst 5 else deny 429 }"""
+
+
+def test_each_limit_counts_by_itself_also_beside_another_on_its_line() -> None:
+    assert len(set(bucket_names(TWO_LIMITS))) == 2
+    assert len(set(bucket_names(TWO_LIMITS.replace("\n", ";")))) == 2
+
+
+def test_an_edit_elsewhere_in_the_file_leaves_a_limit_its_counts_and_one_of_the_rate_does_not() -> None:
+    before = bucket_names(TWO_LIMITS)
+
+    assert bucket_names(f'seal\nquery drop "x"\n\n{TWO_LIMITS}') == before
+    assert bucket_names("limit 9/s per client burst 9 else deny 429\n" + TWO_LIMITS)[1:] == before
+    assert bucket_names(TWO_LIMITS.replace("60/m", "30/m"))[0] == before[0]
+    assert set(bucket_names(TWO_LIMITS.replace("burst 5", "burst 4"))).isdisjoint(before)
+
+
 def test_a_split_is_stable_and_keeps_its_shares() -> None:
     policy = ruled('key + split.s', "split s by cookie.v { old 75%, mid 15%, new 10% }")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from accel.policy.decision import LimitCheck, Rule
 from accel.proxy import limiter
-from accel.proxy.limiter import SETS, TABLE_BYTES, WAYS, Limiter, LimitTable
+from accel.proxy.limit_table import SETS, TABLE_BYTES, WAYS, LimitTable
+from accel.proxy.limiter import Limiter
 from accel.stats.counters import index, private_row
 from accel.store.numbers import PlainWords
 
@@ -26,11 +27,20 @@ def check(value: bytes = b"192.0.2.1", rate: float = 20, burst: int = 40, name: 
 
 
 def plain_table() -> LimitTable:
-    return LimitTable(PlainWords(memoryview(bytearray(TABLE_BYTES)).cast("Q")), NOW)
+    return LimitTable(PlainWords(memoryview(bytearray(TABLE_BYTES)).cast("Q")), NOW, b"secret")
 
 
 def no_table() -> LimitTable:
-    return LimitTable(None, NOW)
+    return LimitTable(None, NOW, b"")
+
+
+@pytest.fixture
+def shared_table() -> Iterator[LimitTable]:
+    """Return a table as the arbiter makes it, but for its time."""
+    table = LimitTable.made()
+    assert table.fd is not None
+    yield table._replace(zero_at=NOW)
+    os.close(table.fd)
 
 
 def of(table: LimitTable, workers: int = 1) -> Limiter:
@@ -38,8 +48,8 @@ def of(table: LimitTable, workers: int = 1) -> Limiter:
 
 
 @pytest.fixture(params=["plain", "shared", "own"])
-def one(request: pytest.FixtureRequest) -> Limiter:
-    tables = {"plain": plain_table, "shared": lambda: LimitTable.made(NOW), "own": no_table}
+def one(request: pytest.FixtureRequest, shared_table: LimitTable) -> Limiter:
+    tables = {"plain": plain_table, "shared": lambda: shared_table, "own": no_table}
     return of(tables[request.param]())
 
 
@@ -170,7 +180,7 @@ def test_refused_requests_and_those_counted_alone_are_counted() -> None:
 def hashes(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, int]:
     """Return the hash of each value, to be chosen by the test: tag, then way and set."""
     chosen: dict[bytes, int] = {}
-    monkeypatch.setattr(limiter, "_hashed", lambda asked: chosen[asked.value])
+    monkeypatch.setattr(limiter, "_hashed", lambda asked, _: chosen[asked.value])
     return chosen
 
 
@@ -302,10 +312,10 @@ def _ask_all(table: LimitTable, start: Barrier, results: Any) -> None:
     os._exit(0)
 
 
-def test_processes_that_race_are_granted_exactly_what_one_would_be() -> None:
+def test_processes_that_race_are_granted_exactly_what_one_would_be(shared_table: LimitTable) -> None:
     """4 s at 10/s after a burst of 25, whoever asks."""
     fork = multiprocessing.get_context("fork")
-    table, start, results = LimitTable.made(NOW), fork.Barrier(PROCESSES), fork.Queue()
+    table, start, results = shared_table, fork.Barrier(PROCESSES), fork.Queue()
     children = [fork.Process(target=_ask_all, args=(table, start, results)) for _ in range(PROCESSES)]
     for child in children:
         child.start()
@@ -327,9 +337,9 @@ def _ask_one(table: LimitTable, start: Barrier, results: Any) -> None:
     os._exit(0)
 
 
-def test_one_bucket_shared_by_processes_is_exact() -> None:
+def test_one_bucket_shared_by_processes_is_exact(shared_table: LimitTable) -> None:
     fork = multiprocessing.get_context("fork")
-    table, start, results = LimitTable.made(NOW), fork.Barrier(PROCESSES), fork.Queue()
+    table, start, results = shared_table, fork.Barrier(PROCESSES), fork.Queue()
     children = [fork.Process(target=_ask_one, args=(table, start, results)) for _ in range(PROCESSES)]
     for child in children:
         child.start()

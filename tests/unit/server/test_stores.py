@@ -1,7 +1,8 @@
-"""How much of the memory is the arena's, and how much the writers'."""
+"""How much of the memory is the arena's, and how much the writers'; what of a predecessor's is gone on with."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,9 @@ from typing import cast
 import pytest
 
 from accel.config import Config, ServerOptions, StoreKind
+from accel.proxy.limit_table import LimitTable
 from accel.server import stores
+from accel.server.handover import Handover
 from accel.store.private import PrivateStore
 from accel.store.shared import SharedArena, SharedStore
 
@@ -59,3 +62,41 @@ def test_the_file_is_named_after_the_instance() -> None:
 
     assert stores.store_path(named) == Path("/dev/shm/accel-accel.store")
     assert stores.store_path(config()) is None
+
+
+def handed(limits_fd: int | None) -> Handover:
+    return Handover(41, -1, (-1, -1), -1, (), (), None, (), limits_fd)
+
+
+def test_the_counts_of_rate_limits_are_a_predecessors(capsys: pytest.CaptureFixture[str]) -> None:
+    before = LimitTable.made()
+    after = stores.make_limits(handed(before.fd))
+
+    assert before.fd is not None
+    os.close(before.fd)
+    assert (after.secret, after.zero_at, after.fd) == (before.secret, before.zero_at, before.fd)
+    assert capsys.readouterr().err == ""
+
+
+def test_counts_that_another_version_laid_out_are_begun_anew_and_that_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fd = os.memfd_create("other")
+    os.pwrite(fd, bytes(100), 0)
+    table = stores.make_limits(handed(fd))
+
+    open_files = [os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()]
+    assert table.fd is not None
+    os.close(table.fd)
+    assert not any("memfd:other" in file for file in open_files)
+    assert " limits-cold why='it is no table of rate limits'" in capsys.readouterr().err
+
+
+def test_a_predecessor_that_hands_over_no_counts_is_one_to_begin_anew_after(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = stores.make_limits(handed(None))
+
+    assert table.fd is not None
+    os.close(table.fd)
+    assert " limits-cold why='the program before handed over no counts'" in capsys.readouterr().err

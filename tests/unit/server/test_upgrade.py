@@ -277,13 +277,13 @@ def test_only_a_parent_that_lives_is_told_to_retire(predecessor: Predecessor, ne
 def test_a_handover_is_read_once_and_as_it_was_written() -> None:
     sockets = (Handed(5, ("", 80, "")), Handed(6, ("127.0.0.1", 0, ""), 1), Handed(7, None))
     admin, backends = (Handed(10, ("", 0, "/a.sock")),), (HandedBackend("h:1", True, None),)
-    given = Handover(41, 3, (4, 8), 9, sockets, admin, HandedArena(11, 1), backends)
+    given = Handover(41, 3, (4, 8), 9, sockets, admin, HandedArena(11, 1), backends, 12)
     environ = {VARIABLE: given.text(), "HOME": "/"}
 
     assert take(environ) == given
     assert take(environ) is None
     assert environ == {"HOME": "/"}
-    assert sorted(given.descriptors()) == list(range(3, 12))
+    assert sorted(given.descriptors()) == list(range(3, 13))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"form": 0}', '{"form": 1, "arena": null}'])
