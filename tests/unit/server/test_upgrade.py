@@ -96,13 +96,15 @@ def look_until(upgrade: Upgrade, phase: Phase, now: float = 0.0) -> None:
 
 
 def test_a_ready_successor_gets_charge_and_the_drained_backends(
-    old: Start, program: FakeProgram, capsys: pytest.CaptureFixture[str]
+    old: Start, program: FakeProgram, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    upgrade = old(READY + "said = talk.recv(100); sys.exit(7 if said == b'[\"127.0.0.1:1\"]' else 8)")
+    code = "said = talk.recv(100)\nwhile not os.path.exists({!r}): time.sleep(0.01)\nsys.exit(7 if said == {!r} else 8)"
+    upgrade = old(READY + code.format(str(tmp_path / "seen"), b'["127.0.0.1:1"]'))
     pid = upgrade.other_pid
 
     look_until(upgrade, Phase.REPLACED)
     given = list(program.told)
+    (tmp_path / "seen").touch()
     look_until(upgrade, Phase.ALONE)
 
     assert given == [("give", pid)]
