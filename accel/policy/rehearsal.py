@@ -67,6 +67,8 @@ class _Fetched:
     said: Said
     decision: ResponseDecision | None = None
     storing: str = ""
+    kept: Fields | None = None
+    """The fields that were stored, which whoever waited for it gets; None: nothing was."""
 
 
 class Rehearsal:
@@ -162,7 +164,8 @@ class Rehearsal:
         seen = Seen("miss", said.status, _sent_on(said.fields), said.body, storing=fetched.storing)
         if fetched.decision is not None:
             seen.rule = fetched.decision.rule
-            seen.fields = edited_fields(seen.fields, fetched.decision.edits, FLOOR)
+            edited = edited_fields(seen.fields, fetched.decision.edits, FLOOR)
+            seen.fields = edited if fetched.kept is None else fetched.kept
             if fetched.decision.pass_why is not None:
                 seen.outcome, seen.why = "pass", fetched.decision.pass_why
         return seen
@@ -239,9 +242,9 @@ class Rehearsal:
         if storing is Storing.STORE:
             edited = replace(head, fields=edited_fields(head.fields, ruled.edits, FLOOR))
             tags = together((*ruled.tags, *tags_of(head.fields)))
-            self._shelves.put(
-                decision.asked, stored_response(edited, ruled.terms, self.now, self.now, 0, tags), said.body
-            )
+            stored = stored_response(edited, ruled.terms, self.now, self.now, 0, tags)
+            self._shelves.put(decision.asked, stored, said.body)
+            return _Fetched(said, ruled, storing.value, stored.fields)
         return _Fetched(said, ruled, storing.value)
 
 
