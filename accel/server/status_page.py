@@ -18,7 +18,7 @@ from accel.stats.counters import COUNTERS
 
 _PARTS = Path(__file__).parent / "page"
 STYLES = ("status.css",)
-SCRIPTS = ("elements.js", "charts.js", "tables.js", "status.js")
+SCRIPTS = ("elements.js", "charts.js", "tables.js", "log.js", "status.js")
 """In the order in which they stand in the page: each uses those before it."""
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 from accel_process import Accel, StartAccel
-from fault_origin import FaultOrigin, StartFaultOrigin, reply
+from fault_origin import FaultOrigin, StartFaultOrigin, raw, reply
+from http_clients import ask
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 CHROMIUM = os.environ.get("ACCEL_CHROMIUM", "/usr/bin/chromium")
@@ -123,6 +124,8 @@ def test_under_load_its_figures_move(
         first = shown.page.locator("#about").inner_text()
         expect(shown.page.locator("#about")).not_to_have_text(first)
         expect(shown.figure("requests a second")).not_to_have_text("0")
+        expect(shown.page.locator("#misses tbody")).to_contain_text("nothing was stored for it")
+        expect(shown.figure("median time of misses")).to_have_text(re.compile("s$"))
         paper = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
         shown.close(tmp_path / f"{name}.png")
 
@@ -150,11 +153,15 @@ def test_a_backend_that_is_down_is_said_with_its_reason(
 ) -> None:
     shown = Shown(browser, DESKTOP)
 
+    for origin in two:
+        origin.on("/broken", raw(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"))
+    ask(accel, "/broken")
     two[0].end()
     with Load(accel.port):
         expect(shown.page.locator("#problems")).to_contain_text(f"backend {two[0].backend} is down")
 
     expect(shown.page.locator("#verdict")).to_have_text("one thing to look at")
+    expect(shown.page.locator("#errors tbody tr")).to_contain_text("/broken")
     shown.close(tmp_path / "down.png")
 
 

@@ -32,6 +32,7 @@ function bytes(number) {
 
 function time(seconds) {
   if (!Number.isFinite(seconds)) return "–";
+  if (seconds < 0.000995) return Math.round(seconds * 1e6) + " µs";
   if (seconds < 0.0995) return (seconds * 1e3).toPrecision(2).replace(/\.0$/, "") + " ms";
   if (seconds < 0.9995) return Math.round(seconds * 1e3) + " ms";
   if (seconds < 60) return (Math.round(seconds * 10) / 10) + " s";

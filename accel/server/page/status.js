@@ -53,14 +53,21 @@ function drawTiles(now, recent) {
   tile("requests a second", rate(recent.requests), `${count(of(now, "requests"))} in all`, line("requests"));
   tile("hit ratio", percent(sum ? recent.hits / sum : NaN), `${percent(of(now, "hits") / of(now, "requests"))} in all`, ratios);
   tile("fetches a second", rate(recent.fetches), `${count(of(now, "fetches"))} in all`, line("fetches"));
-  if (now.latency) {
-    const { hits, misses } = now.latency;
-    tile("half of the hits within", time(hits.p50), `99 of 100 ${time(hits.p99)}`, now.latencyLine || []);
-    tile("half of the misses within", time(misses.p50), `99 of 100 ${time(misses.p99)}`, []);
-  }
+  drawLatency({ hit: {}, miss: {} });
   tile("sent a second", bytes(recent.client_bytes_out), `${bytes(of(now, "client_bytes_out"))} in all`, line("client_bytes_out"));
   tile("errors a second", rate(recent.errors), `${count(of(now, "errors"))} in all`, line("errors"));
   tile("clients connected", count(clients), `${count(of(now, "connections"))} in all`, line("clients"));
+}
+
+const medians = { hit: [], miss: [] };
+
+function drawLatency(latency) {
+  for (const [kind, name] of [["hit", "median time of hits"], ["miss", "median time of misses"]]) {
+    const { p50, p99 } = latency[kind];
+    if (Number.isFinite(p50)) medians[kind].push(p50);
+    medians[kind].splice(0, medians[kind].length - KEPT / 5);
+    if (Number.isFinite(p50) || !tiles.has(name)) tile(name, time(p50), `99 of 100: ${time(p99)}`, medians[kind]);
+  }
 }
 
 function drawStore(store) {
@@ -124,15 +131,13 @@ function drawVerdict(found) {
   }
 }
 
-async function ask(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(path);
-  return answer.json();
-}
-
 // What changes seldom, or takes the arbiter longer, is not in the stream.
 async function askTheRest(generation) {
-  if (++asked % 5 === 1) drawOverrides(await ask("/overrides"));
+  if (++asked % 5 === 1) {
+    drawOverrides(await ask("/overrides"));
+    drawLatency(latencyOf(await ask("/histograms")));
+    await readLog();
+  }
   if (policiesOf && policiesOf.generation === generation) return;
   policiesOf = { ...await ask("/policies"), generation };
   drawPolicies(policiesOf);

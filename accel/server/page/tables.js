@@ -11,7 +11,15 @@ async function post(path, body) {
     headers: { "Content-Type": "application/json", "Accel-Token": TOKEN },
     body: JSON.stringify(body),
   });
-  if (!answer.ok) throw new Error((await answer.json()).error);
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.error);
+  return said;
+}
+
+async function ask(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(path);
+  return answer.json();
 }
 
 // One button a backend, kept: what it does follows from the state that the last snapshot showed.

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import struct
 from html.parser import HTMLParser
 
 import tree_sitter_javascript
 from tree_sitter import Language, Node, Parser
 
 from accel.server import status_page
+from accel.stats import histograms
 from accel.stats.counters import COUNTERS
+from accel.stats.plain_ring import EXCHANGE, FIXED, PAGE_BYTES
+from accel.stats.records import OUTCOMES, REASONS
 
 REFERS = frozenset({"src", "href", "style"})
 VOID = frozenset({"meta", "link", "br"})
@@ -104,3 +109,14 @@ def test_it_carries_the_token_and_the_meaning_of_every_counter() -> None:
 
     assert b'content="the-token"' in data and b"{{" not in data
     assert all(f'"{one.name}"'.encode() in data for one in COUNTERS)
+
+
+def test_its_script_reads_records_where_they_are_written() -> None:
+    script = (status_page._PARTS / "log.js").read_text()
+    before_lengths = struct.calcsize(FIXED.format.partition("9H")[0])
+
+    assert f"const FIXED_BYTES = {FIXED.size}, EXCHANGE = {EXCHANGE};" in script
+    assert f"const LENGTHS_AT = {before_lengths}, TEXTS = [" in script
+    assert f"const OUTCOME_WORDS = {json.dumps(list(OUTCOMES))};" in script
+    assert [int(number) for number in re.findall(r"\b(\d): \"", script)] == list(range(1, len(REASONS)))
+    assert f"const SUB_BITS = {histograms.SUB_BITS};" in script and f"const RING_PAGE = {PAGE_BYTES};" in script
