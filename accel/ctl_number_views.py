@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from accel.ctl_views import count_of, headline, table_of
-from accel.stats.counters import COUNTERS, GROUPS, Declared
+from accel.stats.counters import COUNTERS, GROUPS, OUTCOMES, Declared
 from accel.stats.histograms import BUCKETS, KINDS, SUB_BITS, Histogram, Histograms, lowest
 
 _BAR = "▏▎▍▌▋▊▉█"
@@ -47,6 +47,20 @@ def stat(
     hidden = len(COUNTERS) - shown
     footer = [Text(f"counters at zero, not shown: {hidden} (--all)", "dim")] if hidden else []
     return Group(headline(facts, counters), table, *footer)
+
+
+def sites(rows: Mapping[str, Mapping[str, int]], before: Mapping[str, Any] | None, passed_s: float) -> Any:
+    """Return one row a site, with its requests a second if there was an earlier reading."""
+    rate = [">a second"] if before is not None else []
+    table = table_of("site", ">requests", *rate, ">hit ratio", *(f">{name}" for name in OUTCOMES))
+    for site, row in rows.items():
+        requests = row["requests"]
+        shown = [count_of(requests)]
+        if before is not None:
+            shown.append(count_of(round((requests - before.get(site, {"requests": 0})["requests"]) / passed_s)))
+        shown.append(f"{row['hits'] / requests:.1%}" if requests else "")
+        table.add_row(Text(site), *shown, *(count_of(row[name]) for name in OUTCOMES))
+    return table
 
 
 def _grouped() -> Iterator[tuple[str, list[Declared]]]:

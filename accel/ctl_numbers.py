@@ -41,13 +41,17 @@ _once = click.option("--once", is_flag=True, help="Read once: totals, at once an
 @click.command()
 @_as_json
 @click.option("--all", "everything", is_flag=True, help="Show the counters that are zero, too.")
+@click.option("--sites", is_flag=True, help="Show requests by site, that is, policy file.")
 @_once
 @_watch
 @click.pass_obj
-def stat(daemon: Daemon, as_json: bool, everything: bool, once: bool, watch: bool) -> None:
+def stat(daemon: Daemon, as_json: bool, everything: bool, sites: bool, once: bool, watch: bool) -> None:
     """Show the counters, summed over all workers, and what came in the last second."""
     if as_json:
-        click.echo(json.dumps(daemon.ask("/stat"), indent=1))
+        click.echo(json.dumps(daemon.ask("/sites" if sites else "/stat"), indent=1))
+        return
+    if sites:
+        _show(lambda: {row["site"]: row for row in daemon.ask("/sites")}, views.sites, once, watch)
         return
     facts = daemon.ask("/facts")
     _show(

@@ -49,6 +49,8 @@ class CompiledPolicy:
 
     def __init__(self, checked: Checked, caching: CachingOptions, purge_from: Sequence[Network]) -> None:
         self.checked = checked
+        self.site = 0
+        """The number that its requests are counted under; whoever counts gives it."""
         self._caching = caching
         plan = checked.purge
         self._purgers = Networks(purge_from if plan.allow is None else plan.allow)

@@ -178,14 +178,18 @@ cdef class FieldTable:
     cdef Names fields, cookies
     cdef readonly bint keys_client  # the client's address joins the signature
     cdef bint keys_connection
+    cdef int site_at  # where in the counters its requests are counted
 
-    def __init__(self, general, keyed, cookies, bint keys_client):
+    def __init__(self, general, keyed, cookies, bint keys_client, int site_at=0):
         """`general`, `keyed`: names of fields, lower case; `cookies`: names of cookies that matter, if not all do.
+
+        `site_at`: the first word of a site in the counters.
 
         Raises ValueError for more than there is room for: then nothing is replayed under that policy.
         """
         if len(keyed) > MOST_NAMES or len(cookies) > MOST_NAMES:
             raise ValueError("too many fields matter")
+        self.site_at = site_at
         self.fields, self.keys_client, self.keys_connection = Names(len(keyed)), keys_client, b"connection" in keyed
         for name in general:  # said first: they stay what they are
             self.fields.add(name, GENERAL, 0)

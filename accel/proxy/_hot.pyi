@@ -26,7 +26,12 @@ class Asker(Protocol):
 class FieldTable:
     keys_client: bool
     def __init__(
-        self, general: frozenset[bytes], keyed: tuple[bytes, ...], cookies: tuple[bytes, ...], keys_client: bool
+        self,
+        general: frozenset[bytes],
+        keyed: tuple[bytes, ...],
+        cookies: tuple[bytes, ...],
+        keys_client: bool,
+        site_at: int = 0,
     ) -> None: ...
 
 class Replayer:

@@ -249,7 +249,7 @@ cdef class Replayer:
         self.is_last = closes
         if self.request_limit:
             connection.exchanges += 1
-        self.count(replay, now)
+        self.count(table, replay, now)
         if self.log is not None:
             tell(self.log, &self.head, replay, connection.client_ip, now, self.now(), age_s)
         if is_long:
@@ -273,8 +273,8 @@ cdef class Replayer:
         text.at, text.length = PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
         put_text(&self.signature, &text)
 
-    cdef inline void count(self, Replay replay, double now):
-        self.counters[HITS] += 1
+    cdef inline void count(self, FieldTable table, Replay replay, double now):
+        self.counters[table.site_at + HITS] += 1
         self.counters[NOT_MODIFIED] += replay.is_not_modified
         self.replays += 1
         self.add(BODY_AT, replay.glance.length if replay.has_body else 0, 1)

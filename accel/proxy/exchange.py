@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from accel.proxy.connection import ClientConnection
     from accel.proxy.service import Service
 
-_ABORTS, _HITS_STALE = index("client_aborts"), index("hits_stale")
-_EXPECTATIONS, _CONTINUE = index("expectation_refused"), b"HTTP/1.1 100 Continue\r\n\r\n"
+_ABORTS, _EXPECTATIONS = index("client_aborts"), index("expectation_refused")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _Rest = TypeVarTuple("_Rest")
 _UNREADABLE = Request(method=b"-", target=b"-")
 """Stands in the log for a request that could not be read."""
@@ -66,6 +66,7 @@ class Exchange:
         "served",
         "service",
         "signature",
+        "site",
         "started_at",
         "status",
     )
@@ -82,7 +83,7 @@ class Exchange:
             self.body = RequestBody(request.body_length, service.limits.window_bytes, flow)
         self.started_at = service.now()
         self.outcome = Outcome.ERROR
-        self.status = 0
+        self.status = self.site = 0
         self.body_bytes = 0
         self.backend = ""
         self.first_byte_at = nan
@@ -122,6 +123,7 @@ class Exchange:
             self.fail(self._refusal.status)
             return
         policy = self.service.policies.of(self.request.host)
+        self.site = policy.site
         self.asking = Asking(policy, self.request, policy.request(self.request, self.client_ip))
         self._asides = asides.asked(self)
         expectation = self.request.fields.get(b"expect")
@@ -374,13 +376,7 @@ class Exchange:
     def _settle(self) -> None:
         self._settled = True
         self._task = None  # a cancelled task's frames hold us, and what they were writing: a circle otherwise
-        counters = self.service.counters
-        counters[self.outcome.counter] += 1
-        if self.outcome is Outcome.STALE:
-            counters[_HITS_STALE] += 1
-        telling.measure(self)
-        if self.service.log is not None:
-            telling.tell(self, self.service.log)
+        telling.settled(self)
 
     def _meet(self, expectation: bytes) -> bool:
         """Arrange for 100 Continue when the body is first read; False for an expectation that nobody can meet."""

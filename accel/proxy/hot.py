@@ -40,6 +40,7 @@ from accel.policy.vocabulary import Phase
 from accel.proxy import deliver
 from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
 from accel.stats._ring import RingWriter
+from accel.stats.counters import SITE_WORDS
 
 if TYPE_CHECKING:
     from accel.proxy.cache import Entry, Found, Variants
@@ -141,8 +142,8 @@ class Hot:
 class _Matters:
     """What the decisions under one policy depend on, beside method, host and target."""
 
-    def __init__(self, keyed: set[bytes], cookies: tuple[bytes, ...], keys_client: bool) -> None:
-        self.keyed, self._cookies, self._keys_client = keyed, cookies, keys_client
+    def __init__(self, keyed: set[bytes], cookies: tuple[bytes, ...], keys_client: bool, site: int) -> None:
+        self.keyed, self._cookies, self._keys_client, self._site = keyed, cookies, keys_client, site
         self._table: FieldTable | None = None
 
     def add(self, names: set[bytes]) -> bool:
@@ -159,7 +160,8 @@ class _Matters:
         if self._table is None:
             cookies = () if b"cookie" in self.keyed else self._cookies
             with suppress(ValueError):
-                self._table = FieldTable(GENERAL, tuple(sorted(self.keyed)), cookies, self._keys_client)
+                keyed = tuple(sorted(self.keyed))
+                self._table = FieldTable(GENERAL, keyed, cookies, self._keys_client, self._site * SITE_WORDS)
         return self._table
 
 
@@ -182,7 +184,7 @@ def _matters(policy: CompiledPolicy) -> _Matters | None:
             keys_client = True
         elif name not in _ELSEWHERE and read not in _ELSEWHERE:
             return None
-    return _Matters(keyed - GENERAL, tuple(sorted(cookies)), keys_client)
+    return _Matters(keyed - GENERAL, tuple(sorted(cookies)), keys_client, policy.site)
 
 
 def _note(entry: weakref.ref[Entry], variants: Variants | None, values: bytes, count: int) -> None:

@@ -1,6 +1,6 @@
-"""An exchange's record in the live log and its part in the histograms, for those that took the general way.
+"""What is left of an exchange when it has ended: its count, its part in the histograms, its record in the live log.
 
-Owns which fact of an exchange is which field of a record; the hot path writes the same for what it replays.
+Owns which fact of an exchange is which field of a record. The hot path does the same for what it replays.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from accel.caching.freshness import current_age
 from accel.http.cache_status import Forward
 from accel.proxy.outcome import Outcome
+from accel.stats.counters import SITE_WORDS, index
 from accel.stats.histograms import record
 from accel.stats.records import OUTCOMES, REASONS
 
@@ -21,10 +22,22 @@ if TYPE_CHECKING:
 _OUTCOMES = {outcome: OUTCOMES.index(outcome.word) for outcome in Outcome}
 _REASONS = {None: 0} | {reason: REASONS.index(reason.value.decode()) for reason in Forward}
 
+_HITS_STALE = index("hits_stale")
 _SWITCHING = 101
 
 
-def measure(exchange: Exchange) -> None:
+def settled(exchange: Exchange) -> None:
+    """Count, measure and log an exchange."""
+    counters = exchange.service.counters
+    counters[exchange.site * SITE_WORDS + exchange.outcome.counter] += 1
+    if exchange.outcome is Outcome.STALE:
+        counters[_HITS_STALE] += 1
+    _measure(exchange)
+    if exchange.service.log is not None:
+        _tell(exchange, exchange.service.log)
+
+
+def _measure(exchange: Exchange) -> None:
     """Count how long an exchange that has ended took and how large its answer was, if that is measured at all."""
     kind = exchange.outcome.histogram
     if kind is None or not exchange.head_sent or exchange.status == _SWITCHING:
@@ -34,7 +47,7 @@ def measure(exchange: Exchange) -> None:
     record(service.histograms, kind, first_byte_s, total_s, exchange.body_bytes)
 
 
-def tell(exchange: Exchange, log: Writer) -> None:
+def _tell(exchange: Exchange, log: Writer) -> None:
     """Write the record of an exchange that has ended."""
     request, began_at, now = exchange.request, exchange.started_at, exchange.service.now()
     fields, age_s, ttl_s, tags = request.fields, nan, nan, b""

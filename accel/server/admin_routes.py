@@ -37,6 +37,10 @@ class Control(Protocol):
         """Return every counter of `stats.counters`, summed over the workers."""
         ...
 
+    def sites(self) -> list[Facts]:
+        """Return site, requests and the five outcomes of each policy file that was ever in force, others last."""
+        ...
+
     def histograms(self) -> Histograms:
         """Return times and sizes of answers, over the workers."""
         ...
@@ -163,6 +167,10 @@ async def _stat(control: Control, body: Any) -> Answer:
     return 200, control.counters()
 
 
+async def _sites(control: Control, body: Any) -> Answer:
+    return 200, control.sites()
+
+
 async def _histograms(control: Control, body: Any) -> Answer:
     return 200, histograms.packed(control.histograms())
 
@@ -171,6 +179,7 @@ async def _metrics(control: Control, body: Any) -> Answer:
     snapshot = metrics.Snapshot(
         facts=control.facts(),
         counters=control.counters(),
+        sites=control.sites(),
         workers=control.workers(),
         backends=control.backends(),
         store=control.store(),
@@ -326,6 +335,7 @@ ROUTES = (
     Route(b"GET", b"/facts", "name, version, process, listeners", _facts),
     Route(b"GET", b"/stat", "every counter, summed over the workers", _stat),
     Route(b"GET", b"/metrics", "every number for Prometheus, as OpenMetrics text", _metrics),
+    Route(b"GET", b"/sites", "requests and how they were answered, by policy file", _sites),
     Route(b"GET", b"/histograms", "times and sizes of answers, by hit, miss and pass", _histograms),
     Route(b"GET", b"/workers", "the worker processes", _workers),
     Route(b"GET", b"/backends", "the origins, their state and load", _backends),

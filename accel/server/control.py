@@ -58,6 +58,11 @@ class ArbiterControl:
         sums["overridden"] = sum(self._arbiter.board.override_sums())  # counted by reason only
         return sums | self._arbiter.invalidations.counters()
 
+    def sites(self) -> list[Facts]:
+        """See `Control`."""
+        board = self._arbiter.board
+        return [{"site": name, **board.site_sums(slot)} for name, slot in self._arbiter.in_force.site_slots.named()]
+
     def histograms(self) -> Histograms:
         """See `Control`."""
         return self._arbiter.board.histogram_sums()

@@ -21,6 +21,7 @@ from accel.server.pool_health import PoolHealth
 from accel.server.pools import Pool, pools_of
 from accel.server.privileges import prepare_log
 from accel.server.reloading import with_kept
+from accel.server.site_slots import SiteSlots, number_sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class InForce:
         self.config = config
         self.versions = Versions()
         self.overrides = OverrideSlots()
+        self.site_slots = SiteSlots()
         self._reread = reread
         self._health = health
         self.sites: Sites
@@ -63,7 +65,7 @@ class InForce:
     def parcel(self) -> Parcel:
         """The policies as workers are sent them."""
         current = self.versions.current
-        return Parcel(current.parcel, self.overrides.of(current.policies))
+        return Parcel(current.parcel, self.overrides.of(current.policies), self.site_slots.of(current.policies))
 
     def reload(self) -> Change:
         """Read everything again and use it, or nothing of it."""
@@ -96,6 +98,8 @@ class InForce:
         self.config = config
         self.versions.adopt(version)
         self.overrides.take(version.policies)
+        self.site_slots.take(version.policies)
+        number_sites(self.sites, self.site_slots.of(version.policies))
 
 
 def _refused(error: AccelError) -> Change:

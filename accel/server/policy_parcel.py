@@ -30,6 +30,8 @@ class Parcel(NamedTuple):
     """See `packed`."""
     slots: tuple[int, ...]
     """Where uses of their overrides are counted, see `overrides`."""
+    sites: tuple[int, ...]
+    """Where each file's requests are counted, see `site_slots`."""
 
 
 def packed(policies: Iterable[Checked]) -> bytes:

@@ -57,6 +57,7 @@ from accel.server.policy_parcel import Parcel, unpacked
 from accel.server.pools import Pool, pools_of
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
+from accel.server.site_slots import number_sites
 from accel.server.stores import make_coalescer, make_hot, make_store, resize_store
 from accel.stats.counters import index
 from accel.stats.ring import RingWriter
@@ -279,6 +280,7 @@ class Worker:
         """Use a new configuration from the next request on; exchanges under way keep theirs."""
         self._config = message.config
         self._sites, self._parcel = sites, message.policies
+        number_sites(sites, message.policies.sites)
         self._reach(message.rows)
         resize_store(self._store, message.config)
         self._limiter.configure(message.config.server.workers)

@@ -1,6 +1,6 @@
 """The counters as Prometheus has them: one table from `counters` to metrics with labels.
 
-Invariant: every counter is in exactly one family, but `requests`, which is the sum of one (a test counts them). Names
+Invariant: every counter is in exactly one family, but `requests`, the sum of the first (a test counts them). Names
 by prometheus.io/docs/practices/naming; `_total` is added by whoever writes them.
 """
 
@@ -26,13 +26,14 @@ def _one(counter: str, name: str = "") -> Family:
     return Family(name or counter, {"": counter})
 
 
+REQUESTS = Family(
+    "requests",
+    {"hit": "hits", "miss": "misses", "pass": "passes", "synthetic": "synthetic", "error": "errors"},
+    "outcome",
+    "Requests by policy file and by how they were answered.",
+)
+"""Of each site, which is its other label."""
 FAMILIES = (
-    Family(
-        "requests",
-        {"hit": "hits", "miss": "misses", "pass": "passes", "synthetic": "synthetic", "error": "errors"},
-        "outcome",
-        "Requests by how they were answered.",
-    ),
     _one("hits_stale", "stale_hits"),
     _one("hits_validated", "validated_misses"),
     _one("collapsed", "collapsed_misses"),

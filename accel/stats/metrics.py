@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from accel.stats.counters import COUNTERS
 from accel.stats.histograms import Histogram, Histograms
-from accel.stats.metric_families import FAMILIES, Family
+from accel.stats.metric_families import FAMILIES, REQUESTS, Family
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 Facts = Mapping[str, Any]
@@ -37,6 +37,7 @@ class Snapshot:
 
     facts: Facts
     counters: Mapping[str, int]
+    sites: Iterable[Facts] = ()
     workers: Iterable[Facts] = ()
     backends: Iterable[Facts] = ()
     store: Facts = field(default_factory=dict)
@@ -128,6 +129,7 @@ class _Snapshots(Collector):
         """Yield every family."""
         snapshot = self._snapshot
         yield from _of_program(snapshot.facts)
+        yield _of_sites(snapshot.sites)
         for family in FAMILIES:
             yield _of_counters(family, snapshot.counters)
         yield from _of_workers(list(snapshot.workers))
@@ -147,12 +149,17 @@ def _of_program(facts: Facts) -> Iterator[Metric]:
             yield _gauge(name, meaning, facts[key])
 
 
+def _of_sites(sites: Iterable[Facts]) -> Metric:
+    told = _meaning(REQUESTS)
+    made = CounterMetricFamily(f"accel_{REQUESTS.name}", told, labels=("site", REQUESTS.label))
+    for row in sites:
+        for value, name in REQUESTS.counters.items():
+            made.add_metric((row["site"], value), row[name])
+    return made
+
+
 def _of_counters(family: Family, counters: Mapping[str, int]) -> Metric:
-    told = family.meaning or _sentence(_MEANING[family.counters[""]])
-    if family.label:
-        meant = (f"{value} ({_MEANING[name]})" for value, name in family.counters.items())
-        told = f"{told.removesuffix('.')}: {', '.join(meant)}."
-    made = CounterMetricFamily(f"accel_{family.name}", told, labels=(family.label,) if family.label else ())
+    made = CounterMetricFamily(f"accel_{family.name}", _meaning(family), labels=(family.label,) if family.label else ())
     for value, name in family.counters.items():
         made.add_metric((value,) if family.label else (), counters.get(name, 0))
     return made
@@ -232,6 +239,14 @@ def _labelled_gauge(name: str, meaning: str, label: str, values: Mapping[str, fl
     for value, number in values.items():
         made.add_metric((value,), number)
     return made
+
+
+def _meaning(family: Family) -> str:
+    told = family.meaning or _sentence(_MEANING[family.counters[""]])
+    if not family.label:
+        return told
+    meant = (f"{value} ({_MEANING[name]})" for value, name in family.counters.items())
+    return f"{told.removesuffix('.')}: {', '.join(meant)}."
 
 
 def _sentence(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from accel_process import Accel, StartAccel
@@ -103,3 +104,33 @@ def test_sizes_of_hits_are_counted_alike_on_every_path(
 def nonzero(histogram: Histogram) -> list[tuple[int, int]]:
     """Return the buckets that hold something, with how much."""
     return [(at, count) for at, count in enumerate(histogram.counts) if count]
+
+
+def test_each_sites_requests_add_up_on_every_path_and_over_kills_and_reloads(
+    start_accel: StartAccel, fault: FaultOrigin, tmp_path: Path
+) -> None:
+    fault.on("/page", reply(b"page", "Cache-Control: max-age=600"))
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "one.policy").write_text("policy 1\nsite one.example\n")
+    (policies / "two.policy").write_text('policy 1\nsite two.example\nrequest { when url == "/no" { deny 403 } }\n')
+    accel = start_accel([fault.backend], "--policy", str(policies))
+    asked: Counter[str] = Counter()
+
+    for turn in range(3):
+        for host, target, count in (("one", "/page", 9), ("two", "/page", 5), ("two", "/no", 2), ("free", "/page", 4)):
+            for _ in range(count):
+                ask(accel, target, host=f"{host}.example")
+            asked[{"free": "other"}.get(host, f"{host}.policy")] += count
+        eventually("all are counted", lambda: accel.counter("requests") == asked.total())
+        if turn == 0:
+            kill(accel, accel.worker_pids()[0])
+        else:
+            (policies / "zero.policy").write_text(f"policy 1\nsite zero.example\n# {turn}\n")
+            accel.admin("POST", "/reload", {})
+
+    rows = {row["site"]: row for row in accel.admin("GET", "/sites")}
+    assert {site: row["requests"] for site, row in rows.items()} == asked | {"zero.policy": 0}
+    assert rows["one.policy"]["hits"] == 27 - rows["one.policy"]["misses"]
+    assert rows["two.policy"]["synthetic"] == 6
+    assert sum(scraped(accel, "accel_requests").values()) == asked.total()

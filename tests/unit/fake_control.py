@@ -7,7 +7,7 @@ from accel.errors import RequestError
 from accel.http.message import Request
 from accel.server import log_view
 from accel.server.admin_routes import Facts
-from accel.stats.counters import COUNTERS
+from accel.stats.counters import COUNTERS, OUTCOMES
 from accel.stats.histograms import Histograms, private_row, read
 from accel.stats.ring import LogRings
 
@@ -40,6 +40,11 @@ class FakeControl:
         self.checked: Facts = {"kind": "shared", "records": 7, "reachable": 6, "faults": []}
         self.counted = dict.fromkeys((one.name for one in COUNTERS), 0) | {"requests": 2000, "hits": 1500}
         self.measured = private_row()
+        nothing = dict.fromkeys(("requests", *OUTCOMES), 0)
+        self.site_outcomes = {
+            "shop.policy": nothing | {"requests": 1900, "hits": 1450, "misses": 450},
+            "other": nothing | {"requests": 100, "hits": 50, "errors": 50},
+        }
         self.worker_rows: list[Facts] = [
             {"number": 1, "pid": 41, "state": "accepting", "age_s": 120.4, "connections": 3}
             | {"requests": 2000, "heartbeat_age_s": 0.21, "restarts": 0},
@@ -60,6 +65,9 @@ class FakeControl:
 
     def counters(self) -> dict[str, int]:
         return self.counted
+
+    def sites(self) -> list[Facts]:
+        return [{"site": site, **outcomes} for site, outcomes in self.site_outcomes.items()]
 
     def histograms(self) -> Histograms:
         return read([self.measured])

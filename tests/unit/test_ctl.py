@@ -95,6 +95,13 @@ def test_stat_shows_rates_by_a_second_reading(
     assert lines["origins"] == ["origins"], "the counters stand in groups"
 
 
+def test_stat_shows_each_site(accelctl: Run) -> None:
+    lines = [line.split() for line in accelctl("stat", "--sites", "--once").output.splitlines()]
+
+    assert ["shop.policy", "1,900", "76.3%", "1,450", "450", "0", "0", "0"] in lines
+    assert ["other", "100", "50.0%", "50", "0", "0", "0", "50"] in lines
+
+
 def test_hist_shows_hits_beside_misses(accelctl: Run, control: FakeControl) -> None:
     for _ in range(99):
         record(control.measured, KINDS.index("hit"), 0.0001, 0.0001, 1000)

@@ -44,6 +44,7 @@ def labels(control: FakeControl) -> dict[str, set[str]]:
     snapshot = metrics.Snapshot(
         facts=control.facts(),
         counters=control.counters(),
+        sites=control.sites(),
         workers=control.workers(),
         backends=control.backends(),
         store=control.store() | {"size_bytes": 1, "taken_bytes": 1},

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from accel.stats import metrics
 from accel.stats.counters import COUNTERS
 from accel.stats.histograms import KINDS, record
-from accel.stats.metric_families import FAMILIES, UNLABELLED
+from accel.stats.metric_families import FAMILIES, REQUESTS, UNLABELLED
 
 Families = dict[str, Metric]
 
@@ -22,6 +22,7 @@ def parsed(control: FakeControl) -> Families:
     snapshot = metrics.Snapshot(
         facts=control.facts(),
         counters=control.counters(),
+        sites=control.sites(),
         workers=control.workers(),
         backends=control.backends(),
         store=control.store(),
@@ -38,7 +39,7 @@ def samples(families: Families, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_every_counter_is_in_exactly_one_metric() -> None:
-    placed = Counter(name for family in FAMILIES for name in family.counters.values())
+    placed = Counter(name for family in (REQUESTS, *FAMILIES) for name in family.counters.values())
 
     assert placed == Counter(one.name for one in COUNTERS if one.name not in UNLABELLED)
 
@@ -67,6 +68,14 @@ def test_every_counter_has_its_value(control: FakeControl) -> None:
     for family in FAMILIES:
         expected = {(label,) if label else (): control.counted[name] for label, name in family.counters.items()}
         assert samples(families, f"accel_{family.name}") == expected
+
+
+def test_requests_are_told_by_site_and_outcome(control: FakeControl) -> None:
+    told = samples(parsed(control), "accel_requests")
+
+    assert told["hit", "shop.policy"] == 1450
+    assert told["error", "other"] == 50
+    assert sum(told.values()) == 2000
 
 
 def test_backends_and_their_pools_are_told(control: FakeControl) -> None:
