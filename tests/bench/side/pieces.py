@@ -87,7 +87,7 @@ class Worker:
         """Turn a scene into a worker as it runs by default: its own clock, no log, the hot path where it is built."""
         self.scene, self.service = scene, scene.service
         self.service.now, self.service.log = time.time, None
-        self.service.hot = make_hot(scene.store, scene.machine.numbers, scene.counters)
+        self.service.hot = make_hot(scene.store, scene.machine.numbers, scene.counters, scene.histograms)
         if self.service.hot is not None:
             self.service.hot.use(self.service)
         self.page = request_bytes("/page")
