@@ -108,42 +108,29 @@ cdef inline void trim(Text *text) noexcept nogil:
         text.length -= 1
 
 
-cdef bint read_cookies(const Text *sent, Names names, Present *present) noexcept:
-    """Note the first value of each known cookie, read as `policy.runtime.View.cookies` does; False: too many."""
-    cdef const char *at = sent.at
-    cdef const char *end = sent.at + sent.length
+cdef bint next_pair(Text *left, Text *pair, Text *name) noexcept nogil:
+    """Take the next pair, and its name, off a Cookie field as `policy.runtime.cookie_pairs` does; False: none is left."""
     cdef const char *stop
-    cdef Text pair, name
-    cdef Named *named
-    while at < end:
-        stop = <const char *>memchr(at, 59, end - at)
-        stop = end if stop == NULL else stop
-        pair.at, pair.length = at, stop - at
-        trim(&pair)
-        at = stop + 1
-        if pair.length == 0:
-            continue
-        name = pair
-        stop = <const char *>memchr(pair.at, 61, pair.length)
-        if stop != NULL:
-            name.length = stop - pair.at
-            pair.length -= name.length + 1
-            pair.at = stop + 1
-        else:
-            pair.at, pair.length = pair.at + pair.length, 0
-        trim(&name)
-        trim(&pair)
-        named = names.cookie(&name)
-        if named != NULL and not note_present(present, named.slot, &pair, True):
-            return False
-    return True
+    while left.length:
+        stop = <const char *>memchr(left.at, 59, left.length)
+        pair.at, pair.length = left.at, left.length if stop == NULL else stop - left.at
+        left.at += pair.length + (stop != NULL)
+        left.length -= pair.length + (stop != NULL)
+        trim(pair)
+        if pair.length:
+            stop = <const char *>memchr(pair.at, 61, pair.length)
+            name.at, name.length = pair.at, pair.length if stop == NULL else stop - pair.at
+            trim(name)
+            return True
+    return False
 
 
 # The signature: texts that hold no line end, each behind what it is of.
 
 cdef enum:
     SIGNATURE_BYTES = 4096
-    COOKIES_FROM = 0x8000  # slots of cookies
+    COOKIES_MARK = 0x80  # no field's slot begins with it
+    MOST_PREFIXES = 32
 
 cdef struct Signature:
     size_t size  # over SIGNATURE_BYTES: it did not fit
@@ -155,19 +142,22 @@ cdef inline void put_byte(Signature *made, char byte) noexcept nogil:
         made.bytes[made.size] = byte
     made.size += 1
 
-cdef inline void put_text(Signature *made, const Text *text) noexcept nogil:
-    """Append a text and its end."""
+cdef inline void put_piece(Signature *made, const Text *text) noexcept nogil:
+    """Append a part of a text."""
     if made.size + text.length < SIGNATURE_BYTES:
         memcpy(made.bytes + made.size, text.at, text.length)
     made.size += text.length
+
+cdef inline void put_text(Signature *made, const Text *text) noexcept nogil:
+    """Append a text and its end."""
+    put_piece(made, text)
     put_byte(made, 10)
 
-cdef void put_present(Signature *made, const Present *present, int slots_from) noexcept nogil:
-    cdef int at, slot
+cdef void put_present(Signature *made, const Present *present) noexcept nogil:
+    cdef int at
     for at in range(present.count):
-        slot = slots_from + present.slots[at]
-        put_byte(made, slot >> 8)
-        put_byte(made, slot & 0xFF)
+        put_byte(made, present.slots[at] >> 8)
+        put_byte(made, present.slots[at] & 0xFF)
         put_text(made, &present.values[at])
 
 
@@ -176,18 +166,19 @@ cdef class FieldTable:
     """The classes of fields under one policy; a field that it does not name is ignored."""
 
     cdef Names fields, cookies
+    cdef tuple prefixes
     cdef readonly bint keys_client  # the client's address joins the signature
     cdef bint keys_connection
     cdef int site_at  # where in the counters its requests are counted
 
-    def __init__(self, general, keyed, cookies, bint keys_client, int site_at=0):
-        """`general`, `keyed`: names of fields, lower case; `cookies`: names of cookies that matter, if not all do.
+    def __init__(self, general, keyed, cookies, prefixes, bint keys_client, int site_at=0):
+        """`general`, `keyed`: names of fields, lower case; `cookies`, `prefixes`: of cookies that matter, if not all do.
 
         `site_at`: the first word of a site in the counters.
 
         Raises ValueError for more than there is room for: then nothing is replayed under that policy.
         """
-        if len(keyed) > MOST_NAMES or len(cookies) > MOST_NAMES:
+        if len(keyed) > MOST_NAMES or len(cookies) > MOST_NAMES or len(prefixes) > MOST_PREFIXES:
             raise ValueError("too many fields matter")
         self.site_at = site_at
         self.fields, self.keys_client, self.keys_connection = Names(len(keyed)), keys_client, b"connection" in keyed
@@ -196,11 +187,11 @@ cdef class FieldTable:
         for slot, name in enumerate(keyed):
             self.fields.add(name, CONNECTION if name == b"connection" else KEYED, slot)
         self.fields.add(b"connection", CONNECTION, 0)
-        if cookies:
+        self.cookies, self.prefixes = Names(len(cookies)), tuple(prefixes)
+        if cookies or prefixes:
             self.fields.add(b"cookie", COOKIE, 0)
-            self.cookies = Names(len(cookies))
-            for slot, name in enumerate(cookies):
-                self.cookies.add(name, KEYED, slot)
+        for name in cookies:
+            self.cookies.add(name, KEYED, 0)
 
     cdef bint sign(self, Head *head, Signature *made, bint *closes) noexcept:
         """Write what the decision depends on; False if that is more than a replay understands."""
@@ -232,13 +223,40 @@ cdef class FieldTable:
         put_byte(made, 72 if head.is_head else 71)
         put_text(made, &head.target)
         put_text(made, &head.host)
-        put_present(made, &present, 0)
-        return cookie.at == NULL or self.sign_cookies(&cookie, made)
-
-    cdef bint sign_cookies(self, const Text *sent, Signature *made) noexcept:
-        cdef Present present
-        present.count = 0
-        if not read_cookies(sent, self.cookies, &present):
-            return False
-        put_present(made, &present, COOKIES_FROM)
+        put_present(made, &present)
+        if cookie.at != NULL:
+            self.sign_cookies(&cookie, made)
         return True
+
+    cdef void sign_cookies(self, const Text *sent, Signature *made) noexcept:
+        """Write the pairs that matter, as they were sent; none of them does: as if no Cookie had been sent.
+
+        If all do, the field as it is, since then an edit leaves it so (`policy.edits.edited_cookies`).
+        """
+        cdef size_t begun = made.size
+        cdef Text left = sent[0], pair, name
+        cdef bint is_whole = True
+        while next_pair(&left, &pair, &name):
+            if not self.is_named(&name):
+                is_whole = False
+                continue
+            put_byte(made, COOKIES_MARK if made.size == begun else 59)
+            put_byte(made, 32)
+            put_piece(made, &pair)
+        if is_whole:
+            made.size = begun  # one without a pair, too: it is no absent one
+            put_byte(made, COOKIES_MARK)
+            put_byte(made, 32)
+            put_piece(made, sent)
+        if made.size > begun:
+            put_byte(made, 10)
+
+    cdef bint is_named(self, const Text *name) noexcept:
+        """Whether a cookie of this name matters."""
+        if self.cookies.cookie(name) != NULL:
+            return True
+        for start in self.prefixes:
+            if (name.length >= <size_t>PyBytes_GET_SIZE(start)
+                    and memcmp(name.at, PyBytes_AS_STRING(start), PyBytes_GET_SIZE(start)) == 0):
+                return True
+        return False

@@ -30,6 +30,7 @@ class FieldTable:
         general: frozenset[bytes],
         keyed: tuple[bytes, ...],
         cookies: tuple[bytes, ...],
+        prefixes: tuple[bytes, ...],
         keys_client: bool,
         site_at: int = 0,
     ) -> None: ...

@@ -104,6 +104,10 @@ cdef class Replayer:
 
     def forget(self):
         """Forget everything: what decides has changed."""
+        cdef Replay replay
+        for known in (self.young, self.old):
+            for replay in (known or {}).values():
+                replay.settle()
         self.tables, self.young, self.old = {}, {}, {}
         self.young_bytes = 0
         self.last_host = self.last_table = None
@@ -235,6 +239,7 @@ cdef class Replayer:
         self.make_room(connection, replay, is_long)
         if not replay.stands(self.words, age_s):
             self.young.pop(signature, None)
+            replay.settle()
             self.unknown = signature
             return False
         if is_long:
@@ -280,8 +285,8 @@ cdef class Replayer:
         self.add(BODY_AT, replay.glance.length if replay.has_body else 0, 1)
         replay.unnoted += 1
         if now - replay.noted_at >= 1.0:
-            replay.note(replay.unnoted)
-            replay.unnoted, replay.noted_at = 0, now
+            replay.settle()
+            replay.noted_at = now
 
     cdef inline void measure(self, double elapsed_s) noexcept:
         """Count how long this read's answers took: all of them as long as the read."""

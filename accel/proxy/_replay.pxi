@@ -46,6 +46,12 @@ cdef class Replay:
             self.listed.leave()
         return self.glance.take()
 
+    cdef settle(self):
+        """Say how often it was replayed since that was said last."""
+        if self.unnoted:
+            count, self.unnoted = self.unnoted, 0
+            self.note(count)
+
     cdef bint is_uncovered(self, const uint64_t *words) noexcept:
         """Whether no invalidation came that covers it; after `world` was loaded."""
         cdef int at

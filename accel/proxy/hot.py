@@ -4,8 +4,8 @@ Owns what may be learned from the general path, and when it is forgotten; what i
 Knows no socket. Invariant: whatever is replayed is, byte for byte, what the general path would have answered at that
 moment; a request about which there is any doubt is left to it, untouched.
 
-A decision depends on what the policy reads (`Checked.reads`: the rules are pure), on the fields that stored responses
-vary on, on the few that HTTP itself gives meaning, and on what is stored. So:
+A decision depends on what the policy reads (`policy.dependence`: the rules are pure), on the fields that stored
+responses vary on, on the few that HTTP itself gives meaning, and on what is stored. So:
 
  signature   method, target, Host as it was sent, and the values of the fields that matter (`FieldTable`, one a policy):
              what the rules read of the request, what a stored response's Vary named, If-None-Match, If-Modified-Since.
@@ -36,13 +36,14 @@ from typing import TYPE_CHECKING, cast
 
 from accel.caching.key import EXTRA
 from accel.policy.compile import CompiledPolicy
-from accel.policy.vocabulary import Phase
+from accel.policy.dependence import dependence
 from accel.proxy import deliver
 from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
 from accel.stats._ring import RingWriter
 from accel.stats.counters import SITE_WORDS
 
 if TYPE_CHECKING:
+    from accel.policy.dependence import Dependence
     from accel.proxy.cache import Entry, Found, Variants
     from accel.proxy.exchange import Exchange
     from accel.proxy.service import Service
@@ -62,6 +63,8 @@ GENERAL = frozenset(
 its own (llhttp reads Proxy-Connection as Connection)."""
 _UNKEYABLE = frozenset({b"connection", b"close"})
 """What cannot be keyed for a Vary: whether `close` counts as there depends on Connection (`http.fields.hop_by_hop`)."""
+MOST_COOKIES, MOST_PREFIXES = 512, 32
+"""Names of cookies, and their beginnings, that may matter; where it is more than a table has room for, all do."""
 LONGEST_NAME = 40
 """Bytes of a field's name that a table has room for."""
 LONGEST_LIFETIME_S = 1e12
@@ -133,7 +136,7 @@ class Hot:
 
     def _covers(self, matters: _Matters, names: tuple[bytes, ...]) -> bool:
         """Whether all that a response varies on is in the signature; if not, it will be from now on."""
-        missing = set(names) - matters.keyed - GENERAL - {EXTRA}
+        missing = set(names) - matters.covered - GENERAL - {EXTRA}
         if missing and matters.add(missing):
             self.replayer.forget()
         return not missing
@@ -142,49 +145,72 @@ class Hot:
 class _Matters:
     """What the decisions under one policy depend on, beside method, host and target."""
 
-    def __init__(self, keyed: set[bytes], cookies: tuple[bytes, ...], keys_client: bool, site: int) -> None:
-        self.keyed, self._cookies, self._keys_client, self._site = keyed, cookies, keys_client, site
+    def __init__(self, keyed: set[bytes], keys_client: bool, rules: Dependence, site: int) -> None:
+        self._keyed, self._keys_client, self._rules, self._site = keyed, keys_client, rules, site
+        self._are_kept_keyed = rules.is_sealed
+        """Whether the cookies matter that rules keep; others do not, as long as the rules never leave them in."""
         self._table: FieldTable | None = None
+        if rules.is_sealed:
+            self._key_kept()
+
+    @property
+    def covered(self) -> set[bytes]:
+        """Return the fields of which all that can matter is in the signature."""
+        return self._keyed | ({b"cookie"} if self._are_kept_keyed else set())
 
     def add(self, names: set[bytes]) -> bool:
         """Let some fields matter from now on; False if there is no room for them, or they cannot be keyed."""
         is_long = any(len(name) > LONGEST_NAME for name in names)
-        if is_long or len(self.keyed) + len(names) > MOST_FIELDS or not names.isdisjoint(_UNKEYABLE):
+        if is_long or len(self._keyed) + len(names) > MOST_FIELDS or not names.isdisjoint(_UNKEYABLE):
             return False
-        self.keyed |= names
+        if b"cookie" in names:
+            self._key_kept()
+        self._keyed |= names - {b"cookie"}
         self._table = None
         return True
 
     def table(self) -> FieldTable | None:
         """Return the fields' classes; None if more matters than a table has room for."""
         if self._table is None:
-            cookies = () if b"cookie" in self.keyed else self._cookies
             with suppress(ValueError):
-                keyed = tuple(sorted(self.keyed))
-                self._table = FieldTable(GENERAL, keyed, cookies, self._keys_client, self._site * SITE_WORDS)
+                self._table = self._made()
         return self._table
+
+    def _key_kept(self) -> None:
+        """What is left of cookies matters from now on: those that rules keep, or any if they may leave others."""
+        self._are_kept_keyed = True
+        if self._rules.kept is None:
+            self._keyed.add(b"cookie")
+
+    def _made(self) -> FieldTable:
+        read, kept = self._rules.cookies, self._rules.kept if self._are_kept_keyed else None
+        parts = [read] if kept is None else [read, kept]
+        names = tuple(sorted({name for part in parts for name in part.exact}))
+        starts = tuple({start for part in parts for start in part.prefixes})
+        is_simple = not any(part.suffixes or part.others for part in parts)
+        is_short = len(names) <= MOST_COOKIES and len(starts) <= MOST_PREFIXES
+        is_short &= all(0 < len(name) <= LONGEST_NAME for name in names)
+        site_at = self._site * SITE_WORDS
+        if b"cookie" not in self._keyed and is_simple and is_short:
+            return FieldTable(GENERAL, tuple(sorted(self._keyed)), names, starts, self._keys_client, site_at)
+        return FieldTable(GENERAL, tuple(sorted(self._keyed | {b"cookie"})), (), (), self._keys_client, site_at)
 
 
 def _matters(policy: CompiledPolicy) -> _Matters | None:
     """Return what a policy's decisions depend on; None if they differ from one hit to the next."""
-    checked = policy.checked
-    reads = checked.reads.get(Phase.REQUEST, frozenset()) | checked.reads.get(Phase.DELIVER, frozenset())
-    keyed, cookies, keys_client = set(KEYED), [], False
-    if checked.is_sealed:
-        keyed |= {b"accept-encoding", b"cookie"}  # what is left of them joins the key
-    for read in reads:
+    rules = dependence(policy.checked)
+    keyed, keys_client = set(KEYED), False
+    if rules.is_sealed:
+        keyed.add(b"accept-encoding")  # joins the key
+    for read in rules.reads:
         name, _, argument = read.partition(".")
         if name == "header":
             keyed.add(argument.encode())
-        elif name == "cookie" and argument:
-            cookies.append(argument.encode())
-        elif name == "cookie":
-            keyed.add(b"cookie")
         elif name == "client":
             keys_client = True
         elif name not in _ELSEWHERE and read not in _ELSEWHERE:
             return None
-    return _Matters(keyed - GENERAL, tuple(sorted(cookies)), keys_client, policy.site)
+    return _Matters(keyed - GENERAL, keys_client, rules, policy.site)
 
 
 def _note(entry: weakref.ref[Entry], variants: Variants | None, values: bytes, count: int) -> None:

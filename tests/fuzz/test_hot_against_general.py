@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hot_pair import sites, twins
+from hot_pair import assert_unpinned, close_arena, heated, sites, twins
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_origin import Call
-from wire_scene import NOW
+from wire_scene import NOW, Scene
 
 from accel.caching.invalidation import Purge, What
 from accel.caching.key import primary_key
 from accel.config import Limits
 from accel.http.fields import format_date
+from accel.store.shared import SharedArena
 
 DAY = format_date(NOW - 86400)
 TARGETS = (b"/", b"/", b"/lang", b"/cookie", b"/two?a=1&b=2", b"/two?b=2&a=1", b"/long", b"/pieces", b"/gone", b"/none")
@@ -131,6 +133,12 @@ POLICIES = (
     ('deliver { when header.x-device == "phone" { set header "X-For" "phone" } }',),
     ('request { when cookie.session exists { pass "known" } }\ndeliver { set header "X-Lang" "${cookie.lang}" }',),
     ("request { cookies keep lang }",),
+    ('request { cookies keep "l*" }\ndeliver { when cookie contains "ess" { set header "X-Known" "1" } }',),
+    ('request { when path under "/cookie" { cookies keep "*g" } else { seal; cookies keep session, lang } }',),
+    ('request { when cookie exists { pass "known" }\n seal }',),
+    ('request { seal\n cookies drop "_*" }',),
+    ('use "wordpress"',),
+    ('use "django", "api"',),
     ("request { seal\n cookies keep lang }",),
     ('request { when cookie glob "sess*" { pass "known" }\n seal\n cookies keep none }',),
     ("request { query drop b, sort\n key + header.x-device }",),
@@ -262,6 +270,15 @@ class Pages:
         targets = {*TARGETS, b"/two?a=1", b"/%2e", b"//a/", b"*"}
         return dict.fromkeys(targets, self.answer)
 
+    def crowding(self, call: Call) -> None:
+        """Answer with what takes a good part of a segment, or of several."""
+        body = call.request.target + b" %d " % self.version
+        language = call.fields.get(b"accept-language") or b"none"
+        if call.request.target.startswith(b"/lang"):
+            call.answer(language + body * 200, cache_control="max-age=10", vary="accept-language")
+        else:
+            call.answer(body * (4000 if call.request.target.endswith(b"7") else 2000), cache_control="max-age=10")
+
     def answer(self, call: Call) -> None:
         """Answer one request."""
         version = b"%d" % self.version
@@ -347,3 +364,53 @@ def test_with_a_hot_path_clients_get_the_same() -> None:
     _lives_are_the_same()
 
     assert TALLY["replays"] > TALLY["requests"] * 0.05, TALLY
+
+
+async def crowded(seed: int) -> tuple[int, int]:
+    """Let two workers fill a small arena, and ask one without a hot path behind each replay; count both."""
+    chance = random.Random(seed)
+    arena = SharedArena(4 << 20, 3, 1 << 16)
+    hot = Scene(LIMITS, arena=arena, is_logging=False)
+    plain, other = (Scene(LIMITS, arena=arena, row=row, beside=hot, is_logging=False) for row in (1, 2))
+    replayer, pages = heated(hot, 256), Pages()
+    targets = [b"/%s%d" % (kind, number) for kind in (b"a", b"lang?") for number in range(400)]
+    hot.origin.script.update(dict.fromkeys(targets, pages.crowding))
+    clients = hot.client(), plain.client()
+    for _ in range(1000):
+        target = targets[min(int(chance.paretovariate(0.7)) - 1, len(targets) - 1)]
+        lines = [b"Accept-Language: " + chance.choice((b"de", b"fr"))]
+        data = _written(b"GET", target, b"a", lines)
+        before, replays = [len(client.received) for client in clients], replayer.replays
+        clients[0].send(data)
+        if replayer.replays > replays:
+            clients[1].send(data)
+            assert clients[1].received[before[1] :] == clients[0].received[before[0] :]
+        await hot.settle()
+        match chance.randrange(60):
+            case 0:
+                pages.version += 1
+                await other.get(target.decode(), host="a", cache_control="no-cache", accept_language="de")
+            case 1:
+                await other.machine.invalidate(Purge(What.URL, (primary_key(b"a", target),)), counted=False)
+            case 2:
+                for scene in (hot, plain, other):
+                    scene.now += 0.7
+            case case if case < 30:
+                pick = chance.choice(targets).decode()
+                await other.get(pick, host="a", accept_language="it", connection="close")
+            case _:
+                pass
+    for scene in (hot, plain, other):
+        await scene.end()
+    assert_unpinned(hot)
+    stat = arena.stat()
+    moved = int(stat["moved"] + stat["evicted"] + stat["returned"])
+    close_arena(hot)
+    return replayer.replays, moved
+
+
+def test_what_is_replayed_from_a_crowded_store_is_what_lies_there() -> None:
+    replays, moved = asyncio.run(crowded(5))
+
+    assert replays > 100
+    assert moved > 0

@@ -1,7 +1,6 @@
 """Two workers that are told the same, one with a hot path and one without: what the clients of either get.
 
-`Twins` have a store each and live the same life, so all that comes out is compared. `Neighbours` share one arena: there
-whoever has no hot path is asked right behind a replay, which changes nothing, and must say the same.
+They have a store each and live the same life, so all that comes out is compared.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from hot_pair import Pair, assert_unpinned, heated, sites, twins
+from hot_pair import Pair, assert_unpinned, close_arena, heated, sites, twins
 from wire_scene import MakeScene
 
 from accel.caching.invalidation import Purge, What
@@ -201,6 +201,17 @@ async def test_rules_that_count_keep_their_count_and_nothing_is_replayed(pair: P
     assert pair.replays == 0
 
 
+async def test_rules_that_count_after_a_reload_know_of_earlier_replays(pair: Pair) -> None:
+    for _ in range(6):
+        await pair.send(request())
+    pair.rule(sites('deliver { when cache.hits > 5 { set header "X-Hot" "yes" } }'))
+
+    for _ in range(3):
+        await pair.send(request())
+
+    assert pair.clients[1].answers[-1]["x-hot"] == "yes"
+
+
 async def test_hosts_are_governed_by_their_own_rules_after_a_reload(pair: Pair) -> None:
     a = 'site a.example\ndeliver { set header "X-By" "${header.x-a}" }'
     b = 'site b.example\ndeliver { set header "X-By" "${header.x-b}" }'
@@ -332,6 +343,7 @@ async def test_another_workers_replacement_shows_at_once(make_scene: MakeScene) 
             assert (await hot.get("/")).body == b"%d" % number
 
     assert replayer.replays >= 6
+    close_arena(hot)
 
 
 async def test_a_worker_that_stops_closes_with_its_next_answer(pair: Pair) -> None:
@@ -342,3 +354,28 @@ async def test_a_worker_that_stops_closes_with_its_next_answer(pair: Pair) -> No
 
     assert not await is_replayed(pair, request())
     assert not pair.clients[1].answers
+
+
+@pytest.mark.parametrize("vary", ["accept-language", "cookie"])
+@pytest.mark.parametrize("rules", ["seal\n cookies keep lang, city", "cookies keep lang, city"])
+async def test_cookies_that_rules_take_out_do_not_matter_and_the_others_do(pair: Pair, rules: str, vary: str) -> None:
+    pair.rule(sites(f"request {{ {rules} }}"))
+    page(pair, "/", cache_control="max-age=60", vary=vary)
+    sent = (
+        None,
+        b"",
+        b"; ;",
+        b"_ga=1",
+        b"_ga=2; _gid=3",
+        b"lang=de",
+        b"lang=de; _ga=4",
+        b"lang=de;city=ulm",
+        b"lang=de; city=ulm",
+        b"x=1; lang=de;city=ulm",
+        b"lang = de; city=ulm; x",
+    )
+    for value in sent * 4:
+        await pair.send(request() if value is None else request(b"Cookie: " + value))
+
+    assert await is_replayed(pair, request(b"Cookie: _ga=never"))
+    assert await is_replayed(pair, request(b"Cookie: lang=de; _ga=never"))
