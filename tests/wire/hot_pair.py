@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from wire_scene import Client, Scene
 
@@ -146,8 +147,10 @@ class Pair:
 
 
 def twins(options: Callable[[], dict[str, Any]] = dict, memory_bytes: int = 16 << 20, entries: int = 1024) -> Pair:
-    """Return two workers with a store each."""
-    plain, hot = (Scene(arena=SharedArena(memory_bytes, 1, 1 << 20), is_logging=False, **options()) for _ in range(2))
+    """Return two workers with a store each, under one secret: else two names may share a cell in one of them alone."""
+    with patch("accel.store.header.secrets.randbits", lambda bits: 0):
+        arenas = [SharedArena(memory_bytes, 1, 1 << 20) for _ in range(2)]
+    plain, hot = (Scene(arena=arena, is_logging=False, **options()) for arena in arenas)
     return Pair(plain, hot, entries)
 
 
