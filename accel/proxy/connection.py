@@ -1,9 +1,10 @@
 """One client's connection: bytes in, exchanges in order, bytes out, and every time limit on the way.
 
-Owns the transport and the parser; knows no caching and no origin. Invariants: one exchange at a time writes, the ones
-behind it wait in order and reading is paused meanwhile (so what is held for a pipelining client is one read at most);
-none begins while the client leaves more than a window of answers unread; after an answer that says close nothing more
-is read as a request: linger until the client has read it, then close (RFC 9112 §9.6).
+Owns the parser and the order of exchanges (`output` has the transport); knows no caching and no origin. Invariants: one
+exchange at a time writes, the ones behind it wait in order and reading is paused meanwhile (so what is held for a
+pipelining client is one read at most); none begins while the client leaves more than a window of answers unread; after
+an answer that says close nothing more is read as a request: linger until the client has read it, then close (RFC 9112
+§9.6).
 
 Limits are not timers: the worker calls `check(now)` on every connection a few times a second.
 """
@@ -11,29 +12,24 @@ Limits are not timers: the worker calls `check(now)` on every connection a few t
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from accel.errors import ClientGone, RequestError
+from accel.errors import RequestError
 from accel.http.message import Request
 from accel.http.request_parser import RequestParser
 from accel.proxy.exchange import Exchange
-from accel.proxy.pace import ReadingPace
+from accel.proxy.output import Output
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
     from accel.proxy.clients import Clients
 
-_BYTES_IN, _BYTES_OUT = index("client_bytes_in"), index("client_bytes_out")
+_BYTES_IN = index("client_bytes_in")
 _HEAD_TIMEOUTS, _BODY_TIMEOUTS = index("head_timeouts"), index("body_timeouts")
 _IDLE_TIMEOUTS, _WRITE_TIMEOUTS = index("idle_timeouts"), index("write_timeouts")
 _LINGER_S = 2.0
-_JOINED_BYTES = 16 * 1024
-"""Up to here several buffers go out as one: copying is cheaper than a second one."""
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
 
 
 class Phase(Enum):
@@ -50,43 +46,36 @@ class Phase(Enum):
 _IDLE = Phase.IDLE
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Output):
     """The event loop's end of one client connection."""
 
     __slots__ = (
         "_body_began_at",
         "_body_bytes_then",
         "_clients",
-        "_corked",
         "_current",
         "_has_failed",
         "_hot",
         "_is_starting",
         "_last_read_at",
-        "_pace",
         "_paused_reading",
         "_receiving",
         "_signature",
         "_waiting",
-        "_writable",
-        "_written_bytes",
         "client_ip",
         "exchanges",
-        "fd",
         "parser",
         "phase",
         "since",
-        "transport",
     )
 
     def __init__(self, clients: Clients) -> None:
+        super().__init__(clients.counters)
         self._clients = clients
         self.phase = Phase.IDLE
         self.since = clients.now_mono()
         self.parser = RequestParser(self, clients.limits)
         self.client_ip = ""
-        self.fd = -1
-        """The socket, where that may be written to beside the transport; else -1."""
         self._hot = None if clients.service.hot is None else clients.service.hot.replayer
         self._signature: bytes | None = None  # of the request that begins what is fed next
         self._current: Exchange | None = None
@@ -96,13 +85,9 @@ class ClientConnection(asyncio.Protocol):
         self._is_starting = False
         self._has_failed = False  # a request was refused: nothing after it is read as one
         self._paused_reading = False
-        self._writable: asyncio.Future[None] | None = None
         self._last_read_at = self.since
         self._body_began_at = 0.0
         self._body_bytes_then = 0
-        self._written_bytes = 0
-        self._corked = b""  # an answer's head that waits for the first piece of its body
-        self._pace = ReadingPace()
 
     @property
     def current(self) -> Exchange | None:
@@ -112,11 +97,8 @@ class ClientConnection(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=self._clients.limits.window_bytes)
+        self.open(transport, self._clients.limits.window_bytes)
         self.client_ip = _peer(self.transport)
-        sock = self.transport.get_extra_info("socket")
-        self.fd = sock.fileno() if sock is not None else -1
         self._clients.admit(self)
 
     def data_received(self, data: bytes) -> None:
@@ -135,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         except Exception:
-            self._reset()  # a defect of ours: the loop's handler counts and reports it
+            self.reset()  # a defect of ours: the loop's handler counts and reports it
             raise
         if self.phase is Phase.IDLE and self.parser.in_head:
             self._enter(Phase.HEAD)
@@ -145,11 +127,12 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # The client left. What is written still goes out, but no body may end where it is cut short.
         if self._current is not None and self._current.head_sent:
-            self._reset()
+            self.reset()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._enter(Phase.CLOSED)
+        self.is_lost = True
         self.parser.close()
         self.resume_writing()
         exchanges = [self._current, *self._waiting]
@@ -160,13 +143,8 @@ class ClientConnection(asyncio.Protocol):
                 exchange.client_gone()
         self._clients.discharge(self)
 
-    def pause_writing(self) -> None:
-        self._writable = asyncio.get_running_loop().create_future()
-
     def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
+        super().resume_writing()
         if self.phase is Phase.BUSY and self._current is None:
             self._start_waiting()
 
@@ -205,48 +183,11 @@ class ClientConnection(asyncio.Protocol):
         """What was replayed closes the connection, or its client has not taken all of it."""
         if is_last:
             self._close_politely()
-        elif self._writable is not None:
+        elif self.is_held:
             self._enter(Phase.BUSY)  # until it has: `resume_writing`
             self._pause_reading()
 
     # What an exchange calls.
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Send; raises ClientGone if the connection is lost."""
-        if self._corked:
-            self.writelines([data])
-            return
-        if self.phase is Phase.CLOSED:
-            raise ClientGone("connection lost")
-        self._count_out(len(data))
-        self.transport.write(data)
-
-    def write_soon(self, data: bytes) -> None:
-        """Send together with what is written next, at the latest in the loop's next turn: a write is dear."""
-        if self._corked:
-            self._uncork()
-        self._corked = data
-        asyncio.get_running_loop().call_soon(self._uncork)
-
-    def writelines(self, buffers: list[bytes | memoryview]) -> None:
-        """Send several buffers, long ones without joining them; raises ClientGone if the connection is lost."""
-        if self._corked:
-            buffers, self._corked = [self._corked, *buffers], b""
-        if self.phase is Phase.CLOSED:
-            raise ClientGone("connection lost")
-        size = sum(map(len, buffers))
-        self._count_out(size)
-        if size <= _JOINED_BYTES:
-            self.transport.write(b"".join(buffers))
-        else:
-            self.transport.writelines(buffers)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written; raises ClientGone."""
-        if self._writable is not None:
-            await self._writable
-        if self.phase is Phase.CLOSED:
-            raise ClientGone("connection lost")
 
     def may_keep(self, request: Request, body_ended: bool) -> bool:
         """Whether the connection stays open after the answer to `request`; the answer must say what this says."""
@@ -261,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
     def finished(self, exchange: Exchange, keep: bool) -> None:
         """The exchange has written its whole answer."""
         assert exchange is self._current
-        self._uncork()
+        self.uncork()
         self._current = None
         if self.phase is Phase.CLOSED:
             return
@@ -274,11 +215,11 @@ class ClientConnection(asyncio.Protocol):
         """End without completing the answer, so that the client cannot take it for a whole one."""
         self._current = None
         if self.phase is not Phase.CLOSED:
-            self._reset()
+            self.reset()
 
     def become_tunnel(self) -> tuple[asyncio.Transport, bytes]:
         """Hand the transport to a tunnel, with what the client already sent beyond its request."""
-        self._uncork()
+        self.uncork()
         self._enter(Phase.TUNNEL)
         self.transport.pause_reading()
         return self.transport, self.parser.after_upgrade or b""
@@ -312,7 +253,9 @@ class ClientConnection(asyncio.Protocol):
                 self._check_body(now)
             case _:
                 return
-        self._check_writing(now)
+        if self.is_too_slow(now, timeouts):
+            self._clients.counters[_WRITE_TIMEOUTS] += 1
+            self.reset()
 
     def refuse(self, status: int) -> None:
         """Answer `status` before any request, and close: the worker holds all it may."""
@@ -323,7 +266,7 @@ class ClientConnection(asyncio.Protocol):
         if self.is_idle:
             self.transport.abort()
         elif self.phase is not Phase.CLOSED:
-            self._reset()
+            self.reset()
 
     # Steps.
 
@@ -339,17 +282,17 @@ class ClientConnection(asyncio.Protocol):
         """
         self._is_starting = True
         try:
-            while self._waiting and self._current is None and self._writable is None:
+            while self._waiting and self._current is None and not self.is_held:
                 self._start(self._waiting.popleft())
         except Exception:
-            self._reset()  # a defect of ours, as in `data_received`
+            self.reset()  # a defect of ours, as in `data_received`
             raise
         self._is_starting = False
         if self.phase is not Phase.BUSY:
             return
         if self._current is not None:
             self._read_on(self._current)
-        elif self._writable is None:
+        elif not self.is_held:
             self._await_request()
         else:
             self._pause_reading()
@@ -389,11 +332,6 @@ class ClientConnection(asyncio.Protocol):
             self._pause_reading()
             self._waiting.append(refused)
 
-    def _uncork(self) -> None:
-        corked, self._corked = self._corked, b""
-        if corked and self.phase is not Phase.CLOSED:
-            self.write(corked)
-
     def _close_politely(self) -> None:
         """Close so that the last answer arrives whatever the client is sending or about to send (RFC 9112 §9.6)."""
         self._waiting.clear()
@@ -401,13 +339,6 @@ class ClientConnection(asyncio.Protocol):
         self._resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-    def _reset(self) -> None:
-        """Close so that the client takes nothing for whole that is not: an end of file could end a body."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
 
     def _check_body(self, now: float) -> None:
         """A body that stalls, or comes below the least rate, is a 408."""
@@ -420,17 +351,6 @@ class ClientConnection(asyncio.Protocol):
         if stalled or slow:
             self._clients.counters[_BODY_TIMEOUTS] += 1
             self._refuse(RequestError(408, "body too slow"))
-
-    def _check_writing(self, now: float) -> None:
-        """A client that reads nothing, or below the least rate, is dropped."""
-        held = self.transport.get_write_buffer_size()
-        if self._pace.is_too_slow(now, held, self._written_bytes - held, self._clients.timeouts):
-            self._clients.counters[_WRITE_TIMEOUTS] += 1
-            self._reset()
-
-    def _count_out(self, size: int) -> None:
-        self._written_bytes += size
-        self._clients.counters[_BYTES_OUT] += size
 
     def _flow(self, may_read: bool) -> None:
         if not may_read:

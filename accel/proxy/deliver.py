@@ -30,7 +30,7 @@ from accel.http.ranges import (
 from accel.http.writer import LAST_CHUNK, chunk, field_lines, status_line
 from accel.origin.fetch import OriginResponse
 from accel.policy.edits import FRAMING, edited_fields
-from accel.proxy.cache import Entry
+from accel.proxy.contents import Entry
 from accel.proxy.origin_view import VIA_LINE
 from accel.proxy.outcome import Outcome
 from accel.stats.counters import index

@@ -23,7 +23,7 @@ from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDec
 from accel.policy.verdict import Action
 from accel.proxy import asides, deliver, forward, synth, telling
 from accel.proxy.asking import Asking
-from accel.proxy.cache import Entry, Found
+from accel.proxy.contents import Entry, Found
 from accel.proxy.outcome import Outcome
 from accel.proxy.streaming import RequestBody
 from accel.stats.counters import index

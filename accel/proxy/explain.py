@@ -18,7 +18,7 @@ from accel.policy.decision import Edit, EditMode, RequestDecision
 from accel.policy.edits import field_value, unframed
 from accel.policy.verdict import Action
 from accel.proxy.asking import Asking
-from accel.proxy.cache import Entry, Found
+from accel.proxy.contents import Entry, Found
 from accel.proxy.nearest import changes
 from accel.proxy.origin_view import origin_request
 

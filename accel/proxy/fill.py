@@ -41,7 +41,8 @@ from accel.origin.fetch import OriginRequest, OriginResponse
 from accel.policy.decision import Edit, EditMode, ResponseDecision
 from accel.policy.edits import FLOOR, edited_fields
 from accel.proxy.asking import Asking
-from accel.proxy.cache import Entry, Filling, Found
+from accel.proxy.cache import Filling
+from accel.proxy.contents import Entry, Found
 from accel.proxy.origin_view import CONDITIONS, origin_request
 from accel.proxy.showing import Showing
 from accel.proxy.streaming import SharedBody

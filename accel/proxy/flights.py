@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from accel.proxy.cache import Found
+from accel.proxy.contents import Found
 from accel.proxy.fill import Fill
 
 if TYPE_CHECKING:

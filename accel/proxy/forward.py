@@ -20,7 +20,7 @@ from accel.http import cache_status
 from accel.http.cache_status import Forward
 from accel.origin.fetch import OriginResponse
 from accel.proxy import deliver, synth, tunnel
-from accel.proxy.cache import Found
+from accel.proxy.contents import Found
 from accel.proxy.fill import Ending, Fill, shared_fill
 from accel.proxy.joining import Join, Unjoined, joined
 from accel.proxy.origin_view import hops_left, origin_request

@@ -44,7 +44,7 @@ from accel.stats.counters import SITE_WORDS
 
 if TYPE_CHECKING:
     from accel.policy.dependence import Dependence
-    from accel.proxy.cache import Entry, Found, Variants
+    from accel.proxy.contents import Entry, Found, Variants
     from accel.proxy.exchange import Exchange
     from accel.proxy.service import Service
     from accel.store._shared import SharedRecord

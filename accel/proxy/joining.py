@@ -38,7 +38,7 @@ from accel.caching.validation import may_complete
 from accel.errors import ResponseTruncated
 from accel.http.message import Request
 from accel.proxy.asking import Asking
-from accel.proxy.cache import Entry, Found
+from accel.proxy.contents import Entry, Found
 from accel.proxy.fill import Ending, Fill, shared_fill
 from accel.proxy.patience import wait_until
 from accel.proxy.streaming import SharedBody

@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING
 from cachetools import LRUCache
 
 if TYPE_CHECKING:
-    from accel.proxy.cache import Found
+    from accel.proxy.contents import Found
 
 _PAGES = 8192
 """As many as have their heads decoded in a worker; some 250 bytes each."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from accel.caching.reuse import Reuse, judge
 from accel.policy.verdict import Action
 from accel.proxy.asking import Asking
-from accel.proxy.cache import Found
+from accel.proxy.contents import Found
 from accel.proxy.fill import shared_fill
 from accel.stats.counters import index
 

@@ -10,7 +10,8 @@ from accel.caching.freshness import LifetimeSource, Terms
 from accel.caching.stored import Stored
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Line, Request
-from accel.proxy.cache import Cache, Found
+from accel.proxy.cache import Cache
+from accel.proxy.contents import Found
 from accel.proxy.covering import key_names
 from accel.stats.counters import private_row, totals
 from accel.store.numbers import Numbers

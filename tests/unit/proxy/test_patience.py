@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accel.proxy.cache import Found
+from accel.proxy.contents import Found
 from accel.proxy.patience import Evidence, Prospect, deadline, wait_until
 
 SHARED, OWN, UNKNOWN = Prospect.SHARED, Prospect.OWN, Prospect.UNKNOWN
