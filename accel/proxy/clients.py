@@ -38,6 +38,8 @@ _CROWDED = 0.75
 _SLICE = 512
 _SLICE_EVERY_S = 0.01
 """So many connections are looked at in one turn: under a millisecond in which no hit is answered."""
+_LOOKED_AT = 64
+"""Connections that are looked at for one idle since its place was noted; then any idle one makes room."""
 _LEAVING_IDLE_S = 2.0
 """A worker that stops keeps an idle connection for this long: time for a request on its way to arrive."""
 
@@ -138,9 +140,10 @@ class Clients:
 
     def _evict_idle(self, newcomer: ClientConnection) -> bool:
         """Close the connection that has been idle longest; False if none is idle."""
-        for _ in range(len(self.idle)):
+        for looked_at in range(len(self.idle)):
             connection, since = next(iter(self.idle.items()))
-            if connection.since == since and connection.is_idle and connection is not newcomer:
+            is_longest = connection.since == since or looked_at >= _LOOKED_AT
+            if is_longest and connection.is_idle and connection is not newcomer:
                 connection.retire()
                 self.counters[_EVICTED] += 1
                 return True
