@@ -41,62 +41,28 @@ def write_layout() -> None:
         LAYOUT.write_text(c_header())
 
 
-shared_store = Extension(
-    "accel.store._shared",
-    ["accel/store/_shared.pyx"],
-    include_dirs=[str(LAYOUT.parent)],
-    depends=[
-        "accel/store/layout.py",
-        *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("accel/store/_*.pxi"))),
-    ],
-    extra_compile_args=FLAGS,
-    extra_link_args=FLAGS,
-    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
-)
+def extension(name: str, *depends: str) -> Extension:
+    """Return the extension made of one .pyx; `depends` are patterns of what it includes."""
+    found = [path for pattern in depends for path in sorted(ROOT.glob(pattern))]
+    return Extension(
+        name,
+        [f"{name.replace('.', '/')}.pyx"],
+        include_dirs=[str(LAYOUT.parent)],
+        depends=[path.relative_to(ROOT).as_posix() for path in found],
+        extra_compile_args=FLAGS,
+        extra_link_args=FLAGS,
+        optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
+    )
 
-shared_flights = Extension(
-    "accel.store._flights",
-    ["accel/store/_flights.pyx"],
-    extra_compile_args=FLAGS,
-    extra_link_args=FLAGS,
-    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
-)
-
-shared_numbers = Extension(
-    "accel.store._numbers",
-    ["accel/store/_numbers.pyx"],
-    extra_compile_args=FLAGS,
-    extra_link_args=FLAGS,
-    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
-)
-
-log_lines = Extension(
-    "accel.stats._lines",
-    ["accel/stats/_lines.pyx"],
-    extra_compile_args=FLAGS,
-    extra_link_args=FLAGS,
-    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
-)
-
-log_ring = Extension(
-    "accel.stats._ring",
-    ["accel/stats/_ring.pyx"],
-    depends=["accel/stats/_ring.pxd"],
-    extra_compile_args=FLAGS,
-    extra_link_args=FLAGS,
-    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
-)
-
-hot_path = Extension(
-    "accel.proxy._hot",
-    ["accel/proxy/_hot.pyx"],
-    depends=[path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("accel/proxy/_*.pxi"))],
-    extra_compile_args=FLAGS,
-    extra_link_args=FLAGS,
-    optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
-)
 
 setup(
-    ext_modules=[shared_store, shared_flights, shared_numbers, log_ring, log_lines, hot_path],
+    ext_modules=[
+        extension("accel.store._shared", "accel/store/layout.py", "accel/store/_*.pxi"),
+        extension("accel.store._flights"),
+        extension("accel.store._numbers"),
+        extension("accel.stats._ring", "accel/stats/_ring.pxd"),
+        extension("accel.stats._lines"),
+        extension("accel.proxy._hot", "accel/proxy/_*.pxi", "accel/store/_shared.pxd", "accel/stats/_ring.pxd"),
+    ],
     cmdclass={"build_ext": BuildExtension},
 )

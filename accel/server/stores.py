@@ -157,12 +157,16 @@ def make_store(config: Config, arena: SharedArena | None, row: int, on_evict: Ca
 
 
 def make_hot(store: Store, numbers: Numbers, counters: CounterRow, histograms: HistogramWords) -> Hot | None:
-    """Return the memory of decisions of the worker that has the store; None if that is a private one."""
+    """Return the memory of decisions of the worker that has the store; None if that is a private one, or of the
+    compiled parts those of the hot path are missing: then every request takes the general path.
+    """
     if isinstance(store, PrivateStore):
         return None
-    from accel.proxy._hot import Replayer
-    from accel.proxy.hot import ENTRIES, Hot
-
+    try:
+        from accel.proxy._hot import Replayer
+        from accel.proxy.hot import ENTRIES, Hot
+    except ImportError:
+        return None
     return Hot(Replayer(numbers.memory, counters, None, None, ENTRIES, histograms), cast("SharedStore", store))
 
 
