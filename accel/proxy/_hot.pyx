@@ -1,8 +1,9 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, embedsignature=False
-"""The compiled side of the hot path: what `proxy.hot` has learned is given again. The argument stands there; read it first.
+"""The compiled side of the hot path: what `proxy.hot` has learned is given again. The argument stands there.
 
 Cut in parts, each knowing only those before it: scan (a head, fully understood or not at all), fields (what matters of
-it: the signature), replay (a decided answer and what must still hold), telling (its record in the log), and here what one worker does with them.
+it: the signature), replay (a decided answer and what must still hold), telling (its record in the log), and here what
+one worker does with them.
 """
 
 cimport cython
@@ -91,7 +92,7 @@ cdef class Replayer:
     cdef char[OUT_BYTES] out
 
     def __init__(self, words, counters, wall, mono, int entries, histograms=None):
-        """`words`: the table of `store.numbers`; `counters`, `histograms`: this worker's rows; None: nothing is measured.
+        """`words`: the table of `store.numbers`; `counters`, `histograms`: this worker's rows; None: none is kept.
 
         Half of `entries` were used lately.
         """
@@ -191,7 +192,9 @@ cdef class Replayer:
             return data
         now, began = self.now(), self.monotonic()
         self.replays = 0
-        while goes_on and not self.is_blocked and taken < length and scan(start + taken, length - taken, &self.bounds, &self.head):
+        while goes_on and not self.is_blocked and taken < length:
+            if not scan(start + taken, length - taken, &self.bounds, &self.head):
+                break
             goes_on = self.replayed(connection, now)
             if self.unknown is None:
                 taken += self.head.size
@@ -323,7 +326,7 @@ cdef class Replayer:
             replay.glance.leave()
 
     cdef send_long(self, connection, record):
-        """Send what is gathered and a body from where it lies; its pin goes with the last buffer. Nothing may follow."""
+        """Send what is gathered, and a body from where it lies: its pin goes with the last buffer. None may follow."""
         gathered = PyBytes_FromStringAndSize(self.out, self.filled)
         self.filled = 0
         self.is_blocked = True

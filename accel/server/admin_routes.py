@@ -175,8 +175,9 @@ async def _histograms(control: Control, body: Any) -> Answer:
     return 200, histograms.packed(control.histograms())
 
 
-async def _metrics(control: Control, body: Any) -> Answer:
-    snapshot = metrics.Snapshot(
+def snapshot(control: Control) -> metrics.Snapshot:
+    """Return what a scrape is made of."""
+    return metrics.Snapshot(
         facts=control.facts(),
         counters=control.counters(),
         sites=control.sites(),
@@ -185,7 +186,10 @@ async def _metrics(control: Control, body: Any) -> Answer:
         store=control.store(),
         histograms=control.histograms(),
     )
-    return 200, Document(metrics.CONTENT_TYPE, metrics.exposition(snapshot))
+
+
+async def _metrics(control: Control, body: Any) -> Answer:
+    return 200, Document(metrics.CONTENT_TYPE, metrics.exposition(snapshot(control)))
 
 
 async def _workers(control: Control, body: Any) -> Answer:

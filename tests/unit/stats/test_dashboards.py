@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from fake_control import FakeControl
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from accel.server.admin_routes import snapshot
 from accel.stats import metrics
 
 DOCKER = Path(__file__).parents[3] / "docker"
@@ -41,17 +43,10 @@ def rules() -> list[dict[str, Any]]:
 def labels(control: FakeControl) -> dict[str, set[str]]:
     """Return the labels of every sample that a scrape brings, by its name."""
     control.backend_rows[0]["pools"] = [""]
-    snapshot = metrics.Snapshot(
-        facts=control.facts(),
-        counters=control.counters(),
-        sites=control.sites(),
-        workers=control.workers(),
-        backends=control.backends(),
-        store=control.store() | {"size_bytes": 1, "taken_bytes": 1},
-        histograms=control.histograms(),
-    )
+    seen = snapshot(control)
+    seen = replace(seen, store=seen.store | {"size_bytes": 1, "taken_bytes": 1})
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(metrics.exposition(snapshot).decode()):
+    for family in text_string_to_metric_families(metrics.exposition(seen).decode()):
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     return found

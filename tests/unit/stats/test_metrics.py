@@ -9,6 +9,7 @@ from fake_control import FakeControl
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from accel.server.admin_routes import snapshot
 from accel.stats import metrics
 from accel.stats.counters import COUNTERS
 from accel.stats.histograms import KINDS, record
@@ -19,16 +20,7 @@ Families = dict[str, Metric]
 
 def parsed(control: FakeControl) -> Families:
     """Return the families of a snapshot by name; the parser raises ValueError for what is no OpenMetrics."""
-    snapshot = metrics.Snapshot(
-        facts=control.facts(),
-        counters=control.counters(),
-        sites=control.sites(),
-        workers=control.workers(),
-        backends=control.backends(),
-        store=control.store(),
-        histograms=control.histograms(),
-    )
-    families = list(text_string_to_metric_families(metrics.exposition(snapshot).decode()))
+    families = list(text_string_to_metric_families(metrics.exposition(snapshot(control)).decode()))
     assert max(Counter(family.name for family in families).values()) == 1
     return {family.name: family for family in families}
 
