@@ -185,6 +185,7 @@ def snapshot(control: Control) -> metrics.Snapshot:
         backends=control.backends(),
         store=control.store(),
         histograms=control.histograms(),
+        overrides=control.overrides(),
     )
 
 

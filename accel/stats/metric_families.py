@@ -1,7 +1,7 @@
 """The counters as Prometheus has them: one table from `counters` to metrics with labels.
 
-Invariant: every counter is in exactly one family, but `requests`, the sum of the first (a test counts them). Names
-by prometheus.io/docs/practices/naming; `_total` is added by whoever writes them.
+Invariant: every counter is in exactly one family, but those that are sums (a test counts them). Names by
+prometheus.io/docs/practices/naming; `_total` is added by whoever writes them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ FAMILIES = (
     ),
     _one("not_modified", "not_modified_responses"),
     _one("partial", "partial_responses"),
-    _one("overridden", "overridden_responses"),
     _one("limited", "limited_requests"),
     _one("limit_spills"),
     _one("connections", "client_connections"),
@@ -124,5 +123,5 @@ FAMILIES = (
     _one("log_records_lost", "lost_log_records"),
     _one("callback_failures"),
 )
-UNLABELLED = frozenset({"requests"})
-"""Counters that are the sum of one family, and no sample."""
+SUMS = frozenset({"requests", "overridden"})
+"""Counters that are no sample, but the sum of a metric's: of REQUESTS, and of the uses of overrides."""

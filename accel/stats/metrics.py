@@ -42,6 +42,7 @@ class Snapshot:
     backends: Iterable[Facts] = ()
     store: Facts = field(default_factory=dict)
     histograms: Histograms = field(default_factory=dict)
+    overrides: Facts = field(default_factory=dict)
 
 
 _PROGRAM_GAUGES = (
@@ -108,6 +109,9 @@ _MEASURED = (
     ),
     _Measured("body_bytes", "response_body_bytes", "Bodies as sent, by how they were answered.", 1, _SIZES),
 )
+_OVERRIDE = ("file", "what", "reason")
+"""By what uses of overrides are told apart; none lifts a thing that is called as the others are."""
+_OTHERS = "other"
 _MEANING = {one.name: one.meaning for one in COUNTERS}
 
 
@@ -132,6 +136,7 @@ class _Snapshots(Collector):
         yield _of_sites(snapshot.sites)
         for family in FAMILIES:
             yield _of_counters(family, snapshot.counters)
+        yield _of_overrides(snapshot.overrides)
         yield from _of_workers(list(snapshot.workers))
         backends = list(snapshot.backends)
         yield from _of_backends(backends)
@@ -162,6 +167,17 @@ def _of_counters(family: Family, counters: Mapping[str, int]) -> Metric:
     made = CounterMetricFamily(f"accel_{family.name}", _meaning(family), labels=(family.label,) if family.label else ())
     for value, name in family.counters.items():
         made.add_metric((value,) if family.label else (), counters.get(name, 0))
+    return made
+
+
+def _of_overrides(told: Facts) -> Metric:
+    """Each that has a count of its own, and those that are counted together: a bounded number, which adds up."""
+    meaning = f"Uses of overrides: refusals of the safety floor that a rule lifted. {_OTHERS}: those counted together."
+    made = CounterMetricFamily("accel_override_uses", meaning, labels=_OVERRIDE)
+    for row in told.get("overrides", ()):
+        if row["uses"] is not None:
+            made.add_metric([row[label] for label in _OVERRIDE], row["uses"])
+    made.add_metric([_OTHERS] * len(_OVERRIDE), told.get("others", 0))
     return made
 
 

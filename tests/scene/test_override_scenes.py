@@ -16,6 +16,7 @@ from children import eventually
 from fault_origin import FaultOrigin, StartFaultOrigin, reply
 from http_clients import clients_of_every_worker
 from policy_files import Policies, accelctl, accelctl_json, reload
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.scene
 
@@ -63,11 +64,19 @@ def asked(accel: Accel, path: str) -> int:
 
 
 def uses(accel: Accel) -> dict[str, int]:
-    """Return the uses by reason; fails unless their sum is the counter's."""
+    """Return the uses by reason; fails unless their sum is the counter's, and a scraper is told the same."""
     facts = accel.admin("GET", "/overrides")
     assert facts["total"] == accel.counter("overridden")
     assert facts["total"] == facts["others"] + sum(one["uses"] for one in facts["overrides"])
-    return {one["reason"]: one["uses"] for one in facts["overrides"]}
+    found = {one["reason"]: one["uses"] for one in facts["overrides"]}
+    assert scraped_uses(accel) == found | {"other": facts["others"]}
+    return found
+
+
+def scraped_uses(accel: Accel) -> dict[str, float]:
+    """Return the uses by reason as Prometheus reads them."""
+    families = {family.name: family for family in text_string_to_metric_families(accel.metrics())}
+    return {sample.labels["reason"]: sample.value for sample in families["accel_override_uses"].samples}
 
 
 @contextlib.contextmanager

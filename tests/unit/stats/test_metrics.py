@@ -13,7 +13,7 @@ from accel.server.admin_routes import snapshot
 from accel.stats import metrics
 from accel.stats.counters import COUNTERS
 from accel.stats.histograms import KINDS, record
-from accel.stats.metric_families import FAMILIES, REQUESTS, UNLABELLED
+from accel.stats.metric_families import FAMILIES, REQUESTS, SUMS
 
 Families = dict[str, Metric]
 
@@ -33,7 +33,7 @@ def samples(families: Families, name: str) -> dict[tuple[str, ...], float]:
 def test_every_counter_is_in_exactly_one_metric() -> None:
     placed = Counter(name for family in (REQUESTS, *FAMILIES) for name in family.counters.values())
 
-    assert placed == Counter(one.name for one in COUNTERS if one.name not in UNLABELLED)
+    assert placed == Counter(one.name for one in COUNTERS if one.name not in SUMS)
 
 
 def test_every_metric_is_documented_and_named_by_the_conventions(control: FakeControl) -> None:
@@ -68,6 +68,30 @@ def test_requests_are_told_by_site_and_outcome(control: FakeControl) -> None:
     assert told["hit", "shop.policy"] == 1450
     assert told["error", "other"] == 50
     assert sum(told.values()) == 2000
+
+
+def test_uses_of_overrides_are_told_by_file_and_reason_and_add_up(control: FakeControl) -> None:
+    line = {"what": "private", "file": "shop.policy", "lines": [3], "is_in_force": True}
+    control.override_facts = {
+        "total": 12,
+        "others": 2,
+        "overrides": [
+            line | {"reason": 'a "theme"\\', "uses": 7},
+            line | {"reason": "no longer", "uses": 3, "is_in_force": False},
+            line | {"reason": "new", "uses": 0},
+            line | {"reason": "one too many", "uses": None},
+        ],
+    }
+
+    told = samples(parsed(control), "accel_override_uses")
+
+    assert told == {
+        ("shop.policy", 'a "theme"\\', "private"): 7,
+        ("shop.policy", "no longer", "private"): 3,
+        ("shop.policy", "new", "private"): 0,
+        ("other", "other", "other"): 2,
+    }
+    assert sum(told.values()) == control.override_facts["total"]
 
 
 def test_backends_and_their_pools_are_told(control: FakeControl) -> None:
