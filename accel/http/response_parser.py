@@ -79,6 +79,11 @@ class ResponseParser:
         self.rest = b""
         """What came behind a 101: no longer HTTP."""
 
+    @property
+    def may_reuse(self) -> bool:
+        """Whether another exchange may follow a response that is complete."""
+        return self.head is not None and self.head.keep_alive and not self.is_stray
+
     def feed(self, data: bytes) -> None:
         """Take what the origin sent; BadResponse when it breaks a rule, and then nothing more may be fed."""
         self.started = True

@@ -20,6 +20,7 @@ backend's fault.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from accel.config import OriginTimeouts
@@ -51,6 +52,29 @@ class Keeper(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Who reads a response as it comes: a `ResponseParser`, or whoever passes it on at once."""
+
+    head: Response | None
+    """The final head, if anybody is to wait for it, or for the body, by `receive_head` and `read`."""
+    started: bool
+    complete: bool
+    buffered: int
+
+    @property
+    def may_reuse(self) -> bool:
+        """Whether another exchange may follow a response that is complete."""
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """Take what came; BadResponse."""
+        ...
+
+    def feed_eof(self) -> None:
+        """The backend closed in order; raises an OriginError unless that ends the response."""
+        ...
+
+
 class OriginConnection(asyncio.BufferedProtocol):
     """A connection, idle or within one exchange."""
 
@@ -65,6 +89,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         "_is_write_paused",
         "_keeper",
         "_loop",
+        "_on_end",
         "_parser",
         "_scratch",
         "_timeouts",
@@ -88,7 +113,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._window_bytes = len(scratch)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._parser: ResponseParser | None = None
+        self._parser: Reader | None = None
+        self._on_end: Callable[[], None] | None = None
         self._is_sent = True
         self._is_paused = False
         self._is_write_paused = False
@@ -114,13 +140,18 @@ class OriginConnection(asyncio.BufferedProtocol):
         """Whether the exchange that is on, or was last, is not the first."""
         return self._exchanges > 1
 
-    def carries(self, parser: ResponseParser) -> bool:
+    def carries(self, parser: Reader) -> bool:
         """Tell whether this exchange is still on."""
         return self._parser is parser
 
-    def begin(self, parser: ResponseParser, head: bytes, is_whole: bool) -> None:
-        """Begin an exchange by sending the request's head; `is_whole`: there is no body to follow."""
-        self._parser = parser
+    def begin(
+        self, parser: Reader, head: bytes, is_whole: bool, on_end: Callable[[], None] | None = None
+    ) -> None:
+        """Begin an exchange by sending the request's head; `is_whole`: there is no body to follow.
+
+        `on_end` is for a reader that nobody waits for: called once when the exchange is over, well or not (`error`).
+        """
+        self._parser, self._on_end = parser, on_end
         self._is_sent = False
         self._exchanges += 1
         whole_s = self._timeouts.whole_s
@@ -130,13 +161,13 @@ class OriginConnection(asyncio.BufferedProtocol):
         if is_whole:
             self.end_request(parser)
 
-    def write(self, parser: ResponseParser, data: bytes) -> None:
+    def write(self, parser: Reader, data: bytes) -> None:
         """Send a piece of the request."""
         if self._parser is parser:
             self._counters[_BYTES_OUT] += len(data)
             self._transport.write(data)
 
-    def end_request(self, parser: ResponseParser) -> None:
+    def end_request(self, parser: Reader) -> None:
         """The request was written whole: from now on the backend owes an answer."""
         if self._parser is parser:
             self._is_sent = True
@@ -150,6 +181,21 @@ class OriginConnection(asyncio.BufferedProtocol):
             await self._drain_waiter
             if self._parser is parser:
                 self._deadline = None
+
+    def await_more(self, parser: Reader) -> None:
+        """The head is here, and the backend owes the next piece of the body."""
+        if self._parser is parser:
+            self._arm(self._timeouts.between_bytes_s, "body stalled")
+
+    def hand_over(self, reader: Reader, parser: ResponseParser, data: bytes) -> None:
+        """Go on with `parser` in the place of a reader that leaves its response to it; `data` is all that came.
+
+        If the exchange is over, `parser` has failed as it did.
+        """
+        if self._parser is reader:
+            self._parser, self._on_end = parser, None
+            if data:
+                self._take(parser, data)
 
     async def receive_head(self, parser: ResponseParser) -> Response:
         """Return the final head; raises what the exchange failed of."""
@@ -172,7 +218,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         return data
 
-    def fail(self, parser: ResponseParser, error: Exception) -> None:
+    def fail(self, parser: Reader, error: Exception) -> None:
         """End the exchange with `error`, which its reader is going to raise, and close."""
         if self._parser is not parser:
             return
@@ -182,7 +228,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.error = error
         self._end(may_reuse=False)
 
-    def abandon(self, parser: ResponseParser) -> None:
+    def abandon(self, parser: Reader) -> None:
         """End the exchange because nobody wants its response any more, and close."""
         if self._parser is parser:
             self.fail(parser, ClosedUnanswered("given up"))
@@ -220,12 +266,14 @@ class OriginConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """asyncio: bytes came."""
         self._counters[_BYTES_IN] += nbytes
-        parser = self._parser
-        if parser is None:
+        if self._parser is None:
             self._transport.abort()  # nobody asked: whatever this is, it answers nothing
-            return
+        else:
+            self._take(self._parser, bytes(self._scratch[:nbytes]))
+
+    def _take(self, parser: Reader, data: bytes) -> None:
         try:
-            parser.feed(bytes(self._scratch[:nbytes]))
+            parser.feed(data)
         except BadResponse as error:
             self.fail(parser, error if parser.head is None else ResponseTruncated(error.why))
             return
@@ -264,10 +312,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._is_write_paused = False
         self._wake_drain()
 
-    def _complete(self, parser: ResponseParser) -> None:
-        head = parser.head
-        may_reuse = head is not None and head.keep_alive and self._is_sent and not parser.is_stray
-        self._end(may_reuse=may_reuse and not self._transport.is_closing())
+    def _complete(self, parser: Reader) -> None:
+        self._end(may_reuse=parser.may_reuse and self._is_sent and not self._transport.is_closing())
 
     def _end(self, *, may_reuse: bool) -> None:
         self._parser = None
@@ -280,6 +326,9 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._wake()
         self._wake_drain()
         self._keeper.exchange_ended(self, may_reuse)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
 
     def _pause(self) -> None:
         if not self._is_paused:
@@ -333,11 +382,11 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._set_timer(self._deadline)
         elif self._parser is None:
             self.close()
-        elif self._waiter is not None:
+        elif self._waiter is not None or self._on_end is not None:
             self.fail(self._parser, OriginTimeout(f"{self._deadline_why} in time"))
 
 
-def _cut_short(parser: ResponseParser) -> OriginError:
+def _cut_short(parser: Reader) -> OriginError:
     """Return what a connection that was lost without a clean end means for the response."""
     if not parser.started:
         return ClosedUnanswered("connection lost before any answer")

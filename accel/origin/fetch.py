@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from accel.config import Limits, OriginOptions
@@ -53,6 +53,26 @@ _BAD_RESPONSES = index("fetch_bad_responses")
 
 
 @dataclass(slots=True)
+class Begun:
+    """A fetch that was begun by somebody else, as far as that got: a place on a backend, or an exchange there."""
+
+    backend: Backend
+    release: Callable[[Backend], None]
+    """Gives the place back; an exchange does that when it ends."""
+    conn: OriginConnection | None = None
+    """None: the backend has still to be connected to."""
+    parser: ResponseParser | None = None
+    """Of the exchange that `conn` carries, or failed; None: it carries none yet."""
+
+    def close(self) -> None:
+        """Nobody wants it any more."""
+        if self.parser is not None and self.conn is not None:
+            self.conn.abandon(self.parser)
+        elif self.conn is None:
+            self.release(self.backend)
+
+
+@dataclass(slots=True)
 class OriginRequest:
     """A request as the origin is to see it."""
 
@@ -63,6 +83,8 @@ class OriginRequest:
     body: BodySource | None = None
     upgrade: bytes = b""
     """The protocol to offer, lower case: `b"websocket"`."""
+    begun: Begun | None = None
+    """What was begun of it already; the fetch takes it."""
 
 
 class OriginResponse:
@@ -182,6 +204,20 @@ class Origin:
     def _unreserve(self) -> None:
         self._reserved -= 1
 
+    def lend(self) -> Begun | None:
+        """Return a place for a fetch that may be sent twice, with an idle connection if there is one.
+
+        None: there is no place at once. Whoever gets one begins an exchange on that connection, or lets a fetch of the
+        same request have the place, or closes it.
+        """
+        backend = self._queue.claim_now()
+        if backend is None:
+            return None
+        conn = self._pools[backend.row].check_out()
+        if conn is not None:
+            self._counters[_REUSES] += 1
+        return Begun(backend, self._release, conn)
+
     async def fetch(self, request: OriginRequest) -> OriginResponse:
         """Return a backend's response to `request` as soon as its head is here.
 
@@ -191,20 +227,24 @@ class Origin:
         if self._traces:
             tracing.begin(request.fields)
         attempt = _Attempt(request, self._closes, self.host)
+        begun, request.begun = request.begun, None
         while True:
-            backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
+            if begun is None:
+                backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
+                begun = Begun(backend, self._release, self._check_out(backend, attempt))
             try:
-                conn = self._check_out(backend, attempt) or await self._connect(backend)
+                conn = begun.conn or await self._connect(begun.backend)
             except ConnectFailed:
-                attempt.excluded |= {backend.row}
+                attempt.excluded |= {begun.backend.row}
+                begun = None
                 if not self._may_retry(self._balancer.has_available(attempt.excluded)):
                     raise
                 attempt.retries += 1
                 continue
             try:
-                return await self._exchange(backend, conn, attempt)
+                return await self._exchange(begun, conn, attempt)
             except ClosedUnanswered:
-                attempt.may_reuse = False
+                attempt.may_reuse, begun = False, None
                 if not self._may_retry(conn.is_reused and attempt.is_repeatable):
                     self._counters[_BAD_RESPONSES] += 1
                     raise
@@ -251,13 +291,15 @@ class Origin:
         self._counters[_CONNECTS] += 1
         return conn
 
-    async def _exchange(self, backend: Backend, conn: OriginConnection, attempt: _Attempt) -> OriginResponse:
+    async def _exchange(self, begun: Begun, conn: OriginConnection, attempt: _Attempt) -> OriginResponse:
         """Send the request, return the response with its head; the connection gives the claim back."""
-        request = attempt.request
-        parser = ResponseParser(request.method, request.upgrade, self._limits)
-        self._counters[_FETCHES] += 1
-        conn.begin(parser, attempt.head, is_whole=attempt.body is None)
-        attempt.begin_upload(conn, parser)
+        request, backend = attempt.request, begun.backend
+        parser = begun.parser
+        if parser is None:
+            parser = ResponseParser(request.method, request.upgrade, self._limits)
+            self._counters[_FETCHES] += 1
+            conn.begin(parser, attempt.head, is_whole=attempt.body is None)
+            attempt.begin_upload(conn, parser)
         try:
             head = await conn.receive_head(parser)
         except BaseException as error:

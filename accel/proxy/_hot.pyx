@@ -24,16 +24,16 @@ from accel.stats.records import OUTCOMES
 from accel.store import numbers
 
 include "_scan.pxi"
+include "_names.pxi"
 include "_fields.pxi"
+include "_write.pxi"
+include "_measure.pxi"
 include "_replay.pxi"
 include "_telling.pxi"
 
 cdef extern from "sys/socket.h":
     enum: MSG_DONTWAIT, MSG_NOSIGNAL
     ssize_t send(int fd, const void *data, size_t length, int flags) nogil
-
-cdef extern from *:
-    int leading_zeros "__builtin_clzll"(uint64_t value) nogil
 
 cdef enum:
     OUT_BYTES = 64 * 1024
@@ -45,9 +45,6 @@ cdef int WORLD = numbers.WORLD, EDITION = numbers.EDITION, ALL_HARD = numbers.AL
 cdef int HITS = index("hits"), NOT_MODIFIED = index("not_modified")
 cdef int BYTES_IN = index("client_bytes_in"), BYTES_OUT = index("client_bytes_out")
 
-cdef enum:
-    SUB_BITS = 3  # as in `stats.histograms`, which the tests compare
-    SCALE_BITS = 40
 cdef int HIT_AT = scale.KINDS.index("hit") * scale.KIND_WORDS
 cdef int FIRST_BYTE_AT = HIT_AT + scale.MEASURES.index("first_byte_us") * scale.HISTOGRAM_WORDS
 cdef int TOTAL_AT = HIT_AT + scale.MEASURES.index("total_us") * scale.HISTOGRAM_WORDS
@@ -55,14 +52,6 @@ cdef int BODY_AT = HIT_AT + scale.MEASURES.index("body_bytes") * scale.HISTOGRAM
 
 NEW_HOST = b"?"
 """Stands for the signature of a request whose host is not known yet."""
-
-
-cdef void *address(memory) except NULL:
-    """Return where a memoryview's bytes lie, for as long as it is held."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(memory, &buffer, PyBUF_SIMPLE)
-    PyBuffer_Release(&buffer)
-    return buffer.buf
 
 
 cdef class Replayer:
@@ -206,7 +195,7 @@ cdef class Replayer:
         self.counters[BYTES_IN] += taken
         self.flush(connection)
         ended = self.monotonic()
-        self.measure(max(0.0, ended - began))
+        self.time(max(0.0, ended - began))
         connection.since = ended
         if self.is_last or self.is_blocked:
             connection.after_replay(self.is_last)
@@ -285,26 +274,17 @@ cdef class Replayer:
         self.counters[table.site_at + HITS] += 1
         self.counters[NOT_MODIFIED] += replay.is_not_modified
         self.replays += 1
-        self.add(BODY_AT, replay.glance.length if replay.has_body else 0, 1)
+        measure(self.histograms, BODY_AT, replay.glance.length if replay.has_body else 0, 1)
         replay.unnoted += 1
         if now - replay.noted_at >= 1.0:
             replay.settle()
             replay.noted_at = now
 
-    cdef inline void measure(self, double elapsed_s) noexcept:
+    cdef inline void time(self, double elapsed_s) noexcept:
         """Count how long this read's answers took: all of them as long as the read."""
         cdef uint64_t elapsed_us = <uint64_t>(elapsed_s * 1e6)
-        self.add(FIRST_BYTE_AT, elapsed_us, self.replays)
-        self.add(TOTAL_AT, elapsed_us, self.replays)
-
-    cdef inline void add(self, int at, uint64_t value, uint64_t count) noexcept:
-        """Count a value in the histogram at a word (`histograms.record`)."""
-        cdef int shift
-        if value >> SCALE_BITS:
-            value = (<uint64_t>1 << SCALE_BITS) - 1
-        shift = 60 - leading_zeros(value | 15)
-        self.histograms[at + 1 + (shift << SUB_BITS) + <int>(value >> shift)] += count
-        self.histograms[at] += value * count
+        measure(self.histograms, FIRST_BYTE_AT, elapsed_us, self.replays)
+        measure(self.histograms, TOTAL_AT, elapsed_us, self.replays)
 
     cdef make_room(self, connection, Replay replay, bint is_long):
         """Send what is gathered if an answer has no room behind it."""
@@ -354,9 +334,3 @@ cdef class Replayer:
 
     cdef inline double monotonic(self):
         return self.mono() if self.mono is not None else seconds(CLOCK_MONOTONIC)
-
-
-cdef inline double seconds(int clock) noexcept nogil:
-    cdef timespec now
-    clock_gettime(clock, &now)
-    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
