@@ -32,8 +32,6 @@ _SET_BACK_S = 5.0
 """A record that ended so long after now was written before the clock was set back: it waits for nothing."""
 _FORMATS = {"combined": ctl_log_views.combined, "json": ctl_log_views.as_json, "long": ctl_log_views.long}
 _TIME = Parsed(values.Kind("TIME", values.positive_duration))
-Found = tuple[int, LogRecord]
-"""A worker's row, and a record of it."""
 
 
 class Daemon(Protocol):
@@ -70,11 +68,11 @@ class Reader:
         for row, facts in self._rows().items():
             self._places[row] = Place(facts["head"], facts["records"] + 1)
 
-    def new(self) -> Iterator[Found]:
+    def new(self) -> Iterator[LogRecord]:
         """Yield what has come, in the order in which the exchanges ended."""
         rows = self._rows()
         each = [self._row(row, facts) for row, facts in rows.items()]
-        return merge(*each, key=lambda found: _ended_at(found[1]))
+        return merge(*each, key=_ended_at)
 
     def _rows(self) -> dict[int, dict[str, int]]:
         answer = self._daemon.ask("/log")
@@ -83,14 +81,14 @@ class Reader:
         self._pid, self._now = answer["pid"], answer["now"]
         return {int(row): facts for row, facts in answer["rows"].items()}
 
-    def _row(self, row: int, facts: dict[str, int]) -> Iterator[Found]:
+    def _row(self, row: int, facts: dict[str, int]) -> Iterator[LogRecord]:
         """Yield a worker's records up to the moment when it was asked: others' from after it come later, too."""
         place = self._places.setdefault(row, Place(facts["oldest"]))
         while True:
             while place.held:
                 if self._now < _ended_at(place.held[0]) < self._now + _SET_BACK_S:
                     return
-                yield row, place.held.popleft()
+                yield place.held.popleft()
             if place.offset >= facts["head"] or not self._fill(row, place):
                 return
 
@@ -104,6 +102,7 @@ class Reader:
             if place.number:
                 self.lost += max(0, record.number - place.number)
             place.number = record.number + 1
+            record.worker = row + 1
             place.held.append(record)
         return True
 
@@ -129,7 +128,8 @@ def log(
     For instance: accelctl log -q 'status >= 500 and time.first_byte > 200ms' --format long
 
     A condition may read: status, method, host, url, path, client, outcome (or cache), reason, backend, rule,
-    time.first_byte, time.total, time.origin, bytes, age, ttl, retries, tags, referer, user-agent.
+    time.first_byte, time.total, time.origin, bytes, age, ttl, retries, tags, referer, user-agent, asked, varies, key,
+    id, connection, worker. Of the last four and of `varies` --format long shows what to write.
     """
     wanted = _wanted(query, None if since is None else time.time() - since, sample)
     show, reader = _FORMATS[form], Reader(daemon)
@@ -144,13 +144,12 @@ def log(
             said = _say_lost(reader.lost, said)
 
 
-def _wanted(query: str | None, since_at: float | None, sample: int) -> Callable[[Found], bool]:
+def _wanted(query: str | None, since_at: float | None, sample: int) -> Callable[[LogRecord], bool]:
     """Return the test of what is to be shown."""
     fits: Test = _condition(query) if query is not None else lambda one: True
 
-    def is_wanted(found: Found) -> bool:
-        one = found[1]
-        if one.number % sample or (since_at is not None and one.at + one.duration_s < since_at):
+    def is_wanted(one: LogRecord) -> bool:
+        if one.number % sample or (since_at is not None and _ended_at(one) < since_at):
             return False
         return fits(one)
 
@@ -169,13 +168,13 @@ def _condition(query: str) -> Test:
         raise click.UsageError(f"this condition will not do\n{error}") from None
 
 
-def _last(found: Iterable[Found], limit: int | None) -> Iterable[Found]:
+def _last(found: Iterable[LogRecord], limit: int | None) -> Iterable[LogRecord]:
     return found if limit is None else deque(found, maxlen=limit)
 
 
-def _print(found: Iterable[Found], show: ctl_log_views.Format) -> None:
-    for row, one in found:
-        sys.stdout.write(show(row, one))
+def _print(found: Iterable[LogRecord], show: ctl_log_views.Format) -> None:
+    for one in found:
+        sys.stdout.write(show(one))
     sys.stdout.flush()
 
 

@@ -13,18 +13,17 @@ from math import isnan
 from accel.stats.access_log import combined_line, json_facts
 from accel.stats.records import TEXTS, LogRecord
 
-Format = Callable[[int, LogRecord], str]
+Format = Callable[[LogRecord], str]
 
 
-def combined(row: int, one: LogRecord) -> str:
-    """Return it in Combined Log Format."""
-    return combined_line(one)
+combined: Format = combined_line
+"""Returns it in Combined Log Format."""
 
 
-def as_json(row: int, one: LogRecord) -> str:
+def as_json(one: LogRecord) -> str:
     """Return all that is known, in a line of JSON: the access log's facts and more."""
     more = {
-        "id": _id(row, one),
+        "id": one.id_text,
         "reason": one.reason or None,
         "rule": one.rule or None,
         "retries": one.retries,
@@ -33,26 +32,31 @@ def as_json(row: int, one: LogRecord) -> str:
         "age_s": None if isnan(one.age_s) else round(one.age_s, 3),
         "ttl_s": None if isnan(one.ttl_s) else round(one.ttl_s, 3),
         "tags": one.tags.decode("latin-1").split(),
-        "key": f"{one.key_hash:016x}" if one.key_hash else None,
-        "connection": one.connection_id or None,
+        "key": one.key_text or None,
+        "connection": one.connection_text or None,
+        "asked": one.asked.decode("latin-1") or None,
+        "varies": one.varies.decode("latin-1") or None,
         "cut": [text for bit, text in enumerate(TEXTS) if one.cut >> bit & 1],
     }
     return json.dumps(json_facts(one) | more, separators=(",", ":")) + "\n"
 
 
-def long(row: int, one: LogRecord) -> str:
+def long(one: LogRecord) -> str:
     """Return a block that tells the way it took."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.at)) + f".{int(one.at % 1 * 1000):03d}"
     asked = _shown(one.method + b" http://" + one.host + one.target)
-    lines = [f"{_id(row, one)}  {at}  {asked}"]
-    lines += [f"    {name:<9} {text}" for name, text in _facts(one) if text]
+    lines = [f"{one.id_text}  {at}  {asked}"]
+    lines += [f"    {name:<10} {text}" for name, text in _facts(one) if text]
     return "\n".join([*lines, "", ""])
 
 
 def _facts(one: LogRecord) -> Iterator[tuple[str, str]]:
     yield "client", one.client
+    yield "connection", one.connection_text
     yield "way", _way(one)
     yield "rule", one.rule
+    yield "asked", _shown(one.asked)
+    yield "varies", _shown(one.varies)
     yield "origin", _origin(one)
     if one.status:
         took = f"first byte after {_time(one.first_byte_s)}, all after {_time(one.duration_s)}"
@@ -62,7 +66,7 @@ def _facts(one: LogRecord) -> Iterator[tuple[str, str]]:
     if not isnan(one.age_s):
         yield "stored", f"age {_time(one.age_s)}, fresh for {_time(one.ttl_s)}"
     yield "tags", _shown(one.tags)
-    yield "key", f"{one.key_hash:016x}" if one.key_hash else ""
+    yield "key", one.key_text
     yield "referer", _shown(one.referer)
     yield "agent", _shown(one.user_agent)
     yield "cut", ", ".join(text for bit, text in enumerate(TEXTS) if one.cut >> bit & 1)
@@ -77,11 +81,6 @@ def _origin(one: LogRecord) -> str:
         return ""
     retries = f", tried again {one.retries} times" if one.retries else ""
     return f"{one.backend or 'none answered'}, waited {_time(one.origin_s)}{retries}"
-
-
-def _id(row: int, one: LogRecord) -> str:
-    """Return what tells it from all others of this program: its worker, and its number there."""
-    return f"{row + 1}-{one.number}"
 
 
 def _ms(seconds: float) -> float | None:

@@ -37,5 +37,11 @@ WORDS: dict[str, Word] = {
     "tags": Word(Type.TEXT, lambda one: one.tags or None, "of what is stored, with spaces between"),
     "referer": Word(Type.TEXT, lambda one: one.referer or None, "the request's Referer"),
     "user-agent": Word(Type.TEXT, lambda one: one.user_agent or None, "the request's User-Agent"),
+    "asked": Word(Type.TEXT, lambda one: one.asked or None, "what an origin was asked for, where rules changed it"),
+    "varies": Word(Type.TEXT, lambda one: one.varies or None, "of a vary-miss: how many there are, and by what"),
+    "key": Word(Type.TEXT, lambda one: one.key_text.encode() or None, "the hash of the cache key, 16 digits"),
+    "id": Word(Type.TEXT, lambda one: one.id_text.encode(), "the exchange, as `2-17`: of worker 2"),
+    "connection": Word(Type.TEXT, lambda one: one.connection_text.encode() or None, "the client's connection, alike"),
+    "worker": Word(Type.NUMBER, lambda one: one.worker, "the worker, from 1"),
 }
 """What a filter may read."""

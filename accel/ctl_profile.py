@@ -107,10 +107,12 @@ def _print_dump(row: Mapping[str, Any]) -> None:
     click.secho(f"worker {row['worker']}", bold=True)
     click.echo(f"connections: {states}; to origins, at rest: {idle}")
     if row["exchanges"]:
-        table = ctl_views.table_of(">for", "outcome", ">status", ">bytes", "client", "backend", "exchange")
+        table = ctl_views.table_of("id", ">for", "outcome", ">status", ">bytes", "client", "backend", "exchange")
         for one in row["exchanges"]:
-            table.add_row(f"{one['for_s']:.3f}s", one["outcome"], str(one["status"] or "-"), f"{one['body_bytes']:,}",
-                          one["client"], one["backend"] or "-", Text(_named(one)))  # fmt: skip
+            name = f"{row['worker']}-{one['id']}" if one["id"] else "-"
+            table.add_row(name, f"{one['for_s']:.3f}s", one["outcome"], str(one["status"] or "-"),
+                          f"{one['body_bytes']:,}", one["client"], one["backend"] or "-",
+                          Text(_named(one)))  # fmt: skip
         ctl_views.console().print(table)
     if row["fetches"]:
         table = ctl_views.table_of("fetch by", "head", ">bytes", ">of", ">readers", "backend", "of")

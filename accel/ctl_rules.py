@@ -135,6 +135,8 @@ def _explanation(facts: dict[str, Any]) -> Iterator[str]:
     yield from (_row("", f"+ {joined}") for joined in key["joined"])
     if key["vary"]:
         yield _row("", f"Vary: {key['vary']}")
+    if key["hash"]:
+        yield _row("", f"in the log: {key['hash']}")
     yield from _stored(facts["stored"])
     if facts["is_marked"]:
         yield _row("marked", "hit-for-miss: its last answer could not be stored")

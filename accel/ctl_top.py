@@ -145,7 +145,7 @@ def top(daemon: Daemon, which: tuple[str, ...], limit: int | None, sample: int, 
 
 
 def _feed(ranks: Ranks, reader: Reader) -> None:
-    for _, one in reader.new():
+    for one in reader.new():
         ranks.add(one)
 
 

@@ -108,7 +108,7 @@ class Cache:
         if type(content) is Entry:
             variants.used(values)
             return Found(primary, key, content, record)
-        return Found(primary, key, None, None, stands(content, now), Forward.VARY_MISS)
+        return Found(primary, key, None, None, stands(content, now), Forward.VARY_MISS, variants)
 
     def _find_apart(self, request: Request, primary: bytes, content: Content | None, now: float) -> Found:
         """Return the place of what rules join something to the key of while there is no variant list.

@@ -79,6 +79,7 @@ class Clients:
     def admit(self, connection: ClientConnection) -> None:
         """Take in a new connection, making room if there is none."""
         self.counters[_CONNECTIONS] += 1
+        connection.id = self.counters[_CONNECTIONS]
         self._connections[connection] = None
         self.idle[connection] = connection.since
         self.on_change(len(self._connections))

@@ -64,6 +64,7 @@ class ClientConnection(Output):
         "_waiting",
         "client_ip",
         "exchanges",
+        "id",
         "parser",
         "phase",
         "since",
@@ -76,6 +77,8 @@ class ClientConnection(Output):
         self.since = clients.now_mono()
         self.parser = RequestParser(self, clients.limits)
         self.client_ip = ""
+        self.id = 0
+        """Of those of this worker, from 1; 0: not admitted yet."""
         self._hot = None if clients.service.hot is None else clients.service.hot.replayer
         self._signature: bytes | None = None  # of the request that begins what is fed next
         self._current: Exchange | None = None

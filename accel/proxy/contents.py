@@ -93,6 +93,8 @@ class Found:
     """The last answer could not be stored: do not wait for each other."""
     missing: Forward = Forward.URI_MISS
     """Why there is no entry."""
+    beside: Variants | None = None
+    """The list of the stored variants of which none is this request's."""
 
     def without_entry(self) -> Found:
         """Return the same place as if nothing lay there: for a fetch that is no validation."""

@@ -44,7 +44,6 @@ class Exchange:
 
     __slots__ = (
         "_asides",
-        "_found",
         "_has_asked_again",
         "_refusal",
         "_settled",
@@ -57,7 +56,9 @@ class Exchange:
         "client_ip",
         "connection",
         "first_byte_at",
+        "found",
         "head_sent",
+        "id",
         "keep",
         "outcome",
         "reason",
@@ -77,6 +78,7 @@ class Exchange:
         self.connection = connection
         self.service = service
         self.request = request
+        self.id = 0 if service.log is None else service.log.begun()
         self.client_ip = connection.client_ip
         self.body: RequestBody | None = None
         if request.body_length:
@@ -101,7 +103,7 @@ class Exchange:
         self.asking: Asking
         """Set when the request's turn comes; never for one that could not be read."""
         self._asides: asides.Asides | None = None
-        self._found: Found | None = None
+        self.found: Found | None = None
         self._has_asked_again = False
         """Whether a rule has sent it to another pool."""
         self._refusal: RequestError | None = None
@@ -194,7 +196,7 @@ class Exchange:
             self._go(Outcome.PASS, forward.passed, Forward.REQUEST)  # the origin's to judge (RFC 9110 §13.2.1)
             return
         now = self.service.now()
-        found = self._found = self.service.cache.find(self.asking.asked, now)
+        found = self.found = self.service.cache.find(self.asking.asked, now)
         if found.entry is None:
             self._miss(found, found.missing)
             return
@@ -272,7 +274,7 @@ class Exchange:
                 self.fail(error.status)
 
     def _served_stale(self, error: OriginError) -> bool:
-        found = self._found
+        found = self.found
         return found is not None and forward.served_stale(self, found, Forward.STALE, error.status, is_demanded=True)
 
     def _may_ask_again(self, pool: str, error: OriginError) -> bool:

@@ -21,6 +21,7 @@ from accel.proxy.asking import Asking
 from accel.proxy.contents import Entry, Found
 from accel.proxy.nearest import changes
 from accel.proxy.origin_view import origin_request
+from accel.proxy.telling import key_hash
 
 if TYPE_CHECKING:
     from accel.proxy.service import Service
@@ -140,6 +141,7 @@ def _key(decision: RequestDecision, found: Found | None) -> Facts:
         "target": _text(asked.target),
         "joined": joined,
         "vary": None if vary is None else _text(vary),
+        "hash": None if found is None else f"{key_hash(found.primary):016x}",
     }
 
 

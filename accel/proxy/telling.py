@@ -5,15 +5,26 @@ Owns which fact of an exchange is which field of a record. The hot path does the
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from math import isnan, nan
 from typing import TYPE_CHECKING
 
 from accel.caching.freshness import current_age
+from accel.caching.key import selecting_values
 from accel.http.cache_status import Forward
 from accel.proxy.outcome import Outcome
 from accel.stats.counters import SITE_WORDS, index
 from accel.stats.histograms import record
 from accel.stats.records import OUTCOMES, REASONS
+
+try:
+    from accel.store._shared import keyed_hash
+except ImportError:
+
+    def keyed_hash(low: int, high: int, data: bytes) -> int:
+        """Stand in where the compiled part was not built."""
+        return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
 
 if TYPE_CHECKING:
     from accel.proxy.exchange import Exchange
@@ -22,6 +33,8 @@ if TYPE_CHECKING:
 _OUTCOMES = {outcome: OUTCOMES.index(outcome.word) for outcome in Outcome}
 _REASONS = {None: 0} | {reason: REASONS.index(reason.value.decode()) for reason in Forward}
 
+_CONNECTION_BITS = 0xFFFF_FFFF
+"""A record has so much room for a connection's number."""
 _HITS_STALE = index("hits_stale")
 _SWITCHING = 101
 
@@ -63,10 +76,10 @@ def _tell(exchange: Exchange, log: Writer) -> None:
         _origin_s(exchange, now),
         age_s,
         ttl_s,
-        0,
+        0 if exchange.found is None else key_hash(exchange.found.primary),
         exchange.body_bytes,
-        0,
-        0,
+        exchange.id,
+        exchange.connection.id & _CONNECTION_BITS,
         exchange.status,
         request.minor,
         _OUTCOMES[exchange.outcome],
@@ -81,7 +94,30 @@ def _tell(exchange: Exchange, log: Writer) -> None:
         exchange.backend,
         exchange.rule,
         tags,
+        _asked(exchange),
+        _varies(exchange),
     )
+
+
+def key_hash(key: bytes) -> int:
+    """Return what stands for a cache key in the log, today and tomorrow."""
+    return keyed_hash(0, 0, key)
+
+
+def _asked(exchange: Exchange) -> bytes:
+    """Return the target that an origin was asked for if rules changed it."""
+    if exchange.reason is None or exchange.asking.asked.target == exchange.request.target:
+        return b""
+    return exchange.asking.asked.target
+
+
+def _varies(exchange: Exchange) -> bytes:
+    """Return what tells the request from those whose answers are stored; see `LogRecord.varies`."""
+    if exchange.found is None or exchange.found.beside is None:
+        return b""
+    asked, variants = exchange.asking.asked, exchange.found.beside
+    values = (b" %b=%08x" % (name, key_hash(selecting_values(asked, (name,))) >> 32) for name in variants.list.names)
+    return b"%d" % len(variants.order) + b"".join(values)
 
 
 def _origin_s(exchange: Exchange, now: float) -> float:

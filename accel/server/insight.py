@@ -84,6 +84,7 @@ class Insight:
             exchange = connection.current
             if exchange is not None:
                 yield _of(exchange.request) | {
+                    "id": exchange.id,
                     "client": exchange.client_ip,
                     "for_s": round(max(0.0, now - exchange.started_at), 3),
                     "outcome": exchange.outcome.word,

@@ -16,8 +16,8 @@ cdef enum:
     STATUS_AT = 52
     MINOR_AT = 54
     LENGTHS_AT = 58
-    CHECKSUM_AT = 96
-    TEXTS = 9
+    CHECKSUM_AT = 100
+    TEXTS = 11
     LINE_BYTES = 160  # of a line, at most, without its texts
     ESCAPED = 4  # bytes that a byte of a text becomes, at most
 

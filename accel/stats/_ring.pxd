@@ -16,14 +16,14 @@ cdef struct accel_exchange:
     double ttl_s                 # the same
     uint64_t key_hash            # 0: it has no key
     uint64_t body_bytes
-    uint64_t exchange_id         # 0: the record's own number stands for it
+    uint64_t exchange_id         # from `begun`; 0: it began just now
     uint16_t status              # 0: nothing was answered
     uint8_t minor
     uint8_t outcome              # the place of a word in proxy.outcome.Outcome
     uint8_t reason               # one more than the place of a word in http.cache_status.Forward; 0: not forwarded
     uint8_t retries
     uint32_t connection_id       # 0: not known
-    accel_text client            # these nine in this order: `put` goes through them
+    accel_text client            # these eleven in this order: `put` goes through them
     accel_text method
     accel_text host
     accel_text target
@@ -32,6 +32,8 @@ cdef struct accel_exchange:
     accel_text backend
     accel_text rule
     accel_text tags
+    accel_text asked             # of an origin, where rules changed the target
+    accel_text varies            # what the stored variants are told apart by; `LogRecord.varies`
 
 cdef class RingWriter:
     cdef Py_buffer _buffer
@@ -41,4 +43,6 @@ cdef class RingWriter:
     cdef uint64_t _head          # what the ring's words say, kept here too: nobody else writes them
     cdef uint64_t _reserved
     cdef uint64_t _records
+    cdef uint64_t _begun
+    cdef uint64_t begin(self) noexcept nogil
     cdef void put(self, accel_exchange *one) noexcept nogil

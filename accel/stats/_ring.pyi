@@ -2,6 +2,7 @@
 
 class RingWriter:
     def __init__(self, mapping: memoryview) -> None: ...
+    def begun(self) -> int: ...
     def write(
         self,
         at: float,
@@ -28,6 +29,8 @@ class RingWriter:
         backend: str,
         rule: str,
         tags: bytes,
+        asked: bytes = b"",
+        varies: bytes = b"",
         /,
     ) -> None: ...
 

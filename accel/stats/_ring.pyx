@@ -18,13 +18,13 @@ cdef extern from *:
         uint32_t connection_id;
         uint16_t status;
         uint8_t minor, outcome, reason, retries;
-        uint16_t lengths[9];
+        uint16_t lengths[11];
         float first_byte_s, total_s, origin_s, age_s, ttl_s;
-        uint32_t checksum, spare;
+        uint32_t checksum;
     } ring_record;
     _Static_assert(sizeof(ring_record) == 104, "ring._FIXED has the same fields");
-    static const uint16_t RING_BOUNDS[9] = {64, 32, 256, 2048, 1024, 512, 256, 256, 1024};
-    enum { RING_RESERVED, RING_HEAD, RING_RECORDS, RING_FILLER = 0, RING_EXCHANGE = 1,
+    static const uint16_t RING_BOUNDS[11] = {64, 32, 256, 2048, 1024, 512, 256, 256, 1024, 2048, 512};
+    enum { RING_RESERVED, RING_HEAD, RING_RECORDS, RING_BEGUN, RING_FILLER = 0, RING_EXCHANGE = 1,
            RING_HEADER_BYTES = 4096, RING_PAGE_BYTES = 65536 };
     static inline uint64_t ring_load(uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
     static inline void ring_set(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
@@ -41,12 +41,13 @@ cdef extern from *:
         uint32_t connection_id
         uint16_t status
         uint8_t minor, outcome, reason, retries
-        uint16_t lengths[9]
+        uint16_t lengths[11]
         float first_byte_s, total_s, origin_s, age_s, ttl_s
-        uint32_t checksum, spare
+        uint32_t checksum
     const uint16_t *RING_BOUNDS
     enum:
-        RING_RESERVED, RING_HEAD, RING_RECORDS, RING_FILLER, RING_EXCHANGE, RING_HEADER_BYTES, RING_PAGE_BYTES
+        RING_RESERVED, RING_HEAD, RING_RECORDS, RING_BEGUN
+        RING_FILLER, RING_EXCHANGE, RING_HEADER_BYTES, RING_PAGE_BYTES
     uint64_t ring_load(uint64_t *word) noexcept nogil
     void ring_set(uint64_t *word, uint64_t value) noexcept nogil
     void ring_publish(uint64_t *word, uint64_t value) noexcept nogil
@@ -57,7 +58,7 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *length) except NULL
 
 cdef enum:
-    TEXTS = 9
+    TEXTS = 11
 
 
 cdef class RingWriter:
@@ -71,9 +72,19 @@ cdef class RingWriter:
         self._head = ring_load(&self._words[RING_HEAD])
         self._reserved = ring_load(&self._words[RING_RESERVED])
         self._records = ring_load(&self._words[RING_RECORDS])
+        self._begun = ring_load(&self._words[RING_BEGUN])
 
     def __dealloc__(self):
         PyBuffer_Release(&self._buffer)
+
+    def begun(self):
+        """Return the number of an exchange that begins."""
+        return self.begin()
+
+    cdef uint64_t begin(self) noexcept nogil:
+        self._begun += 1
+        ring_set(&self._words[RING_BEGUN], self._begun)
+        return self._begun
 
     cdef void put(self, accel_exchange *one) noexcept nogil:
         cdef accel_text *texts = &one.client
@@ -101,11 +112,12 @@ cdef class RingWriter:
         cdef ring_record *record = <ring_record *> (self._data + at % self._size)
         record.length, record.kind, record.cut, record.sequence = <uint32_t> total, RING_EXCHANGE, cut, self._records
         record.at, record.key_hash, record.body_bytes = one.at, one.key_hash, one.body_bytes
-        record.exchange_id, record.connection_id, record.status = one.exchange_id, one.connection_id, one.status
+        record.exchange_id = one.exchange_id if one.exchange_id else self.begin()
+        record.connection_id, record.status = one.connection_id, one.status
         record.minor, record.outcome, record.reason, record.retries = one.minor, one.outcome, one.reason, one.retries
         record.first_byte_s, record.total_s = <float> one.first_byte_s, <float> one.total_s
         record.origin_s, record.age_s, record.ttl_s = <float> one.origin_s, <float> one.age_s, <float> one.ttl_s
-        record.checksum = record.spare = 0
+        record.checksum = 0
         cdef unsigned char *place = <unsigned char *> record + sizeof(ring_record)
         for n in range(TEXTS):
             record.lengths[n] = lengths[n]
@@ -120,9 +132,10 @@ cdef class RingWriter:
         uint64_t key_hash, uint64_t body_bytes, uint64_t exchange_id, uint32_t connection_id, uint16_t status,
         uint8_t minor, uint8_t outcome, uint8_t reason, uint8_t retries, str client not None, bytes method not None,
         bytes host not None, bytes target not None, bytes referer not None, bytes user_agent not None,
-        str backend not None, str rule not None, bytes tags not None, /,
+        str backend not None, str rule not None, bytes tags not None, bytes asked not None=b"",
+        bytes varies not None=b"", /,
     ):
-        """Write one exchange; the fields are those of `ring.Record`."""
+        """Write one exchange; the fields are those of `records.LogRecord`."""
         cdef accel_exchange one
         one.at, one.first_byte_s, one.total_s, one.origin_s = at, first_byte_s, total_s, origin_s
         one.age_s, one.ttl_s, one.key_hash, one.body_bytes = age_s, ttl_s, key_hash, body_bytes
@@ -131,6 +144,7 @@ cdef class RingWriter:
         one.client, one.backend, one.rule = _of_str(client), _of_str(backend), _of_str(rule)
         one.method, one.host, one.target = _of_bytes(method), _of_bytes(host), _of_bytes(target)
         one.referer, one.user_agent, one.tags = _of_bytes(referer), _of_bytes(user_agent), _of_bytes(tags)
+        one.asked, one.varies = _of_bytes(asked), _of_bytes(varies)
         self.put(&one)
 
 

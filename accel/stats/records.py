@@ -16,7 +16,7 @@ OUTCOMES = ("hit", "stale", "miss", "pass", "synthetic", "error")
 """How an exchange was answered, by the number in its record."""
 REASONS = ("", "bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial")
 """Why it was forwarded, by the number in its record; the first if it was not."""
-TEXTS = ("client", "method", "host", "target", "referer", "user_agent", "backend", "rule", "tags")
+TEXTS = ("client", "method", "host", "target", "referer", "user_agent", "backend", "rule", "tags", "asked", "varies")
 """The texts of a record, in their order."""
 
 
@@ -53,6 +53,7 @@ class LogRecord:
     ttl_s: float = nan
     """What was left of its freshness lifetime, negative if it was stale; NaN where unknown."""
     key_hash: int = 0
+    """Of the key under which it was looked up; all variants of a page have one. 0: it was not."""
     reason: str = ""
     """One of REASONS."""
     rule: str = ""
@@ -60,11 +61,37 @@ class LogRecord:
     retries: int = 0
     tags: bytes = b""
     exchange_id: int = 0
+    """Of those of its worker, in the order in which they began."""
     connection_id: int = 0
+    """Of those of its worker, in the order in which they came; 0: not known."""
     number: int = 0
-    """Of all records of its ring."""
+    """Of all records of its ring, in the order in which they ended."""
     cut: int = 0
     """A bit for each of TEXTS that was longer."""
+    asked: bytes = b""
+    """The target that an origin was asked for; empty: the one that was sent, or none was asked."""
+    varies: bytes = b""
+    """Of a miss beside stored variants: how many those are, then `field=hash` of what they are told apart by.
+
+    The hash is of the request's value; the field `:key` is what rules joined.
+    """
+    worker: int = 0
+    """Whose it is, from 1; 0: whoever read it did not say."""
+
+    @property
+    def id_text(self) -> str:
+        """What tells it from all others of this program."""
+        return f"{self.worker}-{self.exchange_id}"
+
+    @property
+    def connection_text(self) -> str:
+        """What tells its connection from all others of this program; empty: not known."""
+        return f"{self.worker}-{self.connection_id}" if self.connection_id else ""
+
+    @property
+    def key_text(self) -> str:
+        """The key's hash in hex; empty: it has none."""
+        return f"{self.key_hash:016x}" if self.key_hash else ""
 
 
 def records_of(chunk: bytes) -> Iterator[LogRecord]:
@@ -86,8 +113,8 @@ def records_of(chunk: bytes) -> Iterator[LogRecord]:
 def _record(chunk: bytes, at: int, length: int) -> LogRecord | None:
     """Return the exchange of one record; None if its lengths, its time or its checksum cannot be."""
     (_, _, cut, number, began_at, key_hash, body_bytes, exchange_id, connection_id, status,
-     minor, outcome, reason, retries, n1, n2, n3, n4, n5, n6, n7, n8, n9,
-     first_byte_s, total_s, origin_s, age_s, ttl_s, check, _) = FIXED.unpack_from(chunk, at)  # fmt: skip
+     minor, outcome, reason, retries, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11,
+     first_byte_s, total_s, origin_s, age_s, ttl_s, check) = FIXED.unpack_from(chunk, at)  # fmt: skip
     client = at + FIXED.size
     method = client + n1
     host = method + n2
@@ -97,7 +124,9 @@ def _record(chunk: bytes, at: int, length: int) -> LogRecord | None:
     backend = user_agent + n6
     rule = backend + n7
     tags = rule + n8
-    if not 0 <= began_at <= LAST_AT or tags + n9 > at + length:
+    asked = tags + n9
+    varies = asked + n10
+    if not 0 <= began_at <= LAST_AT or varies + n11 > at + length:
         return None
     if check and check != checksum(chunk[at : at + length]):
         return None
@@ -123,9 +152,11 @@ def _record(chunk: bytes, at: int, length: int) -> LogRecord | None:
         REASONS[reason] if reason < len(REASONS) else "",
         chunk[rule:tags].decode("utf-8", "replace"),
         retries,
-        chunk[tags : tags + n9],
+        chunk[tags:asked],
         exchange_id,
         connection_id,
         number,
         cut,
+        chunk[asked:varies],
+        chunk[varies : varies + n11],
     )

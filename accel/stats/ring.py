@@ -4,12 +4,12 @@ Owns the map and its reading; what a record says is `records`, the compiled writ
 not built is `plain_ring`. Knows no process and no file.
 
 ```
- words   4096 bytes      reserved, head, records; 64-bit, the rest unused
+ words   4096 bytes      reserved, head, records, begun; 64-bit, the rest unused
  data    n x 64 KiB      pages; a record lies in one page, the rest of a page is a filler
 ```
 
 `reserved` and `head` are offsets in an endless stream of bytes; offset x lies at data[x % size], and neither of them
-ever goes back. One process writes all three words and the data: the worker of the row. Nobody ever writes to a ring to
+ever goes back. One process writes all words and the data: the worker of the row. Nobody ever writes to a ring to
 read it, so no reader, however many and however slow, holds the worker up, and the worker does not know of any.
 
 A write: records += 1; reserved = where the record will end, unless it is that far already; the bytes (a filler first
@@ -20,7 +20,8 @@ A read at offset x: take `head`; copy [x, min(head, end of x's page)); then (acq
 x on were not overwritten if x + size >= reserved: what was copied is whole records. Otherwise it is thrown away, and
 the reader goes on at the first page that begins at or after reserved - size: every page begins with a record, so no
 list of beginnings is needed. Each record carries its number of all those ever written in the ring: what a reader has
-lost is the difference to the number that it expected, exactly.
+lost is the difference to the number that it expected, exactly. `begun` numbers the exchanges as they begin: also the
+next worker of the row gives none twice.
 
 What if ...
 - the worker is killed before `head`: bytes between head and reserved are undefined. No reader goes beyond head. The
@@ -65,6 +66,10 @@ _TRIES = 3
 class Writer(Protocol):
     """The one who writes a ring; of `_ring` or of `plain_ring`."""
 
+    def begun(self) -> int:
+        """Return the number of an exchange that begins, of all of this ring."""
+        ...
+
     def write(
         self,
         at: float,
@@ -91,9 +96,14 @@ class Writer(Protocol):
         backend: str,
         rule: str,
         tags: bytes,
+        asked: bytes = b"",
+        varies: bytes = b"",
         /,
     ) -> None:
-        """Write one exchange; the fields are those of `records.LogRecord`, outcome and reason by number."""
+        """Write one exchange; the fields are those of `records.LogRecord`, outcome and reason by number.
+
+        An exchange without a number gets the next one.
+        """
         ...
 
 

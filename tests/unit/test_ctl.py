@@ -346,7 +346,8 @@ EXPLANATION: dict[str, object] = {
     "status": None,
     "matched": ["a.policy:7"],
     "limits": ["2/s burst 5 (a.policy:8)"],
-    "key": {"host": "a.example", "target": "/cart", "joined": ["cookie.currency=eur"], "vary": "accept-encoding"},
+    "key": {"host": "a.example", "target": "/cart", "joined": ["cookie.currency=eur"], "vary": "accept-encoding",
+            "hash": "00ff"},
     "origin_sees": ["GET /cart", "Host: a.example"],
     "pool": "a.policy:app",
     "stored": {"status": 200, "bytes": 5, "age_s": 1.5, "lifetime_s": 60, "lifetime_from": "rule", "remaining_s": 58}
@@ -368,7 +369,7 @@ def test_explain_says_all_that_is_known(accelctl: Run, control: FakeControl) -> 
     assert request.fields.get(b"cookie") == b"session=1"
     for said in ("pass, known (a.policy:7)", "cookie.session exists", "+ cookie.currency=eur", "hit-for-miss", "58s"):
         assert said in output
-    for said in ("Vary: accept-encoding", "soft purged", "2/s burst 5", "without it, a hit", "tags     t"):
+    for said in ("Vary: accept-encoding", "soft purged", "2/s burst 5", "without it, a hit", "tags     t", "log: 00ff"):
         assert said in output
 
 
@@ -433,7 +434,7 @@ def test_a_dump_shows_what_is_under_way(accelctl: Run, control: FakeControl) -> 
     place = {"method": "GET", "host": "a.example", "target": "/slow"}
     control.dumped = [
         {"worker": 1, "tasks": [{"where": "serve:1 > wait:2", "count": 3}], "connections": {"busy": 1, "idle": 2}}
-        | {"exchanges": [{**place, "for_s": 1.5, "outcome": "miss", "status": None, "body_bytes": 0}
+        | {"exchanges": [{**place, "id": 17, "for_s": 1.5, "outcome": "miss", "status": None, "body_bytes": 0}
                          | {"client": "192.0.2.1", "backend": ""}]}
         | {"fetches": [{**place, "by": "this worker", "head": "awaited", "body_bytes": 0, "of_bytes": None}
                        | {"readers": 1, "backend": ""}]}
@@ -443,8 +444,9 @@ def test_a_dump_shows_what_is_under_way(accelctl: Run, control: FakeControl) -> 
 
     output = accelctl("dump").output
 
-    for said in ("1 busy, 2 idle; to origins, at rest: 4", "1.500s", "a.example/slow", "awaited", "serve:1 > wait:2"):
+    for said in ("1 busy, 2 idle; to origins, at rest: 4", "a.example/slow", "awaited", "serve:1 > wait:2"):
         assert said in output
+    assert any(line.split()[:2] == ["1-17", "1.500s"] for line in output.splitlines())
     assert "worker 2: the worker that was asked does not answer" in output
 
 

@@ -90,12 +90,19 @@ def test_all_workers_exchanges_come_in_the_order_in_which_they_ended(world: Worl
     ('rule exists', ["/slow"]),
     ('host == "example.org" and method != GET', []),
     ('url matches "^/(ok|fast)$"', ["/fast", "/ok"]),
+    ('id == "1-2"', ["/fast"]),
+    ('connection in ("1-7", "1-8")', ["/slow"]),
+    ('key == "00000000000000ff"', ["/ok"]),
+    ("worker == 2", []),
+    ("asked == /o/k", ["/ok"]),
+    ('varies contains "accept="', ["/ok"]),
 ])  # fmt: skip
 def test_a_filter_has_the_syntax_of_policies(world: World, query: str, found: list[str]) -> None:
     world.record(NOW, target=b"/slow", status=503, first_byte_s=0.3, outcome=2, reason=3, retries=1,
-                 backend="b:80", rule="a.policy:3")  # fmt: skip
+                 backend="b:80", rule="a.policy:3", connection_id=7)  # fmt: skip
     world.record(NOW + 1, target=b"/fast", status=500, first_byte_s=0.1)
-    world.record(NOW + 2, target=b"/ok", client="10.1.2.3", age_s=90.0)
+    world.record(NOW + 2, target=b"/ok", client="10.1.2.3", age_s=90.0, key_hash=255,
+                 asked=b"/o/k", varies=b"2 accept=0a")  # fmt: skip
 
     assert world.targets("-q", query) == found
 
@@ -138,15 +145,17 @@ def test_the_manual_names_every_word() -> None:
 def test_a_long_block_tells_the_way_and_no_byte_of_a_client_reaches_the_terminal(world: World) -> None:
     world.record(NOW, target=b"/a\x1b[2J", status=200, first_byte_s=0.0012, total_s=2.0, origin_s=0.001, outcome=2,
                  reason=3, retries=2, backend="b:80", rule="a.policy:3", age_s=3.0, ttl_s=57.0,
-                 tags=b"news front", user_agent=b"\xffx" * 300, key_hash=255)  # fmt: skip
+                 tags=b"news front", user_agent=b"\xffx" * 300, key_hash=255, connection_id=9,
+                 asked=b"/b", varies=b"2 accept=0a")  # fmt: skip
 
     block = world.run("--format", "long").stdout
 
     assert block.startswith("1-1  ")
     for part in (
-        "GET http://example.org/a\\x1b[2J", "way       miss, forwarded: uri-miss", "rule      a.policy:3",
-        "origin    b:80, waited 1 ms, tried again 2 times", "200, 5 bytes; first byte after 1.2 ms, all after 2 s",
-        "age 3 s, fresh for 57 s", "tags      news front", "key       00000000000000ff", "cut       user_agent",
+        "GET http://example.org/a\\x1b[2J", "way        miss, forwarded: uri-miss", "rule       a.policy:3",
+        "origin     b:80, waited 1 ms, tried again 2 times", "200, 5 bytes; first byte after 1.2 ms, all after 2 s",
+        "age 3 s, fresh for 57 s", "tags       news front", "key        00000000000000ff", "cut        user_agent",
+        "connection 1-9", "asked      /b", "varies     2 accept=0a",
     ):  # fmt: skip
         assert part in block
     assert block.isascii() and "\x1b" not in block

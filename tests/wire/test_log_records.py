@@ -144,3 +144,65 @@ async def test_what_could_not_be_read_is_logged_without_a_target(scene: Scene) -
 ])  # fmt: skip
 def test_the_words_of_a_record_are_those_of_the_proxy(words: list[str], table: tuple[str, ...]) -> None:
     assert tuple(words) == table
+
+
+async def test_each_exchange_and_each_connection_has_a_number_of_its_own(scene: Scene) -> None:
+    scene.origin.page("/a")
+    first, second = scene.client(), scene.client()
+    for client in (first, second, first):
+        await scene.get("/a", client=client)
+
+    records = scene.log.records
+    assert len({record.exchange_id for record in records}) == 3
+    assert records[0].connection_id == first.connection.id == 1
+    assert records[1].connection_id == second.connection.id == 2
+
+
+async def test_exchanges_are_numbered_as_they_began_whichever_ends_first(scene: Scene) -> None:
+    scene.client().ask("/slow")
+    call = await scene.call()
+    scene.origin.page("/a")
+    await scene.get("/a")
+    call.answer(b"late")
+    await scene.settle()
+
+    assert [(record.target, record.exchange_id) for record in scene.log.records] == [(b"/a", 2), (b"/slow", 1)]
+
+
+async def test_what_has_one_key_has_one_hash_whatever_was_sent_and_the_rest_has_none(make_scene: MakeScene) -> None:
+    scene = ruled(make_scene, 'request {\n  query drop "utm_*"\n  when path == "/mine" { pass }\n}')
+    for target in ("/a", "/b", "/mine"):
+        scene.origin.page(target)
+    for target in ("/a?utm_x=1", "/a", "/b", "/mine"):
+        await scene.get(target)
+
+    tagged, plain, other, passed = scene.log.records
+    assert tagged.key_hash == plain.key_hash != 0
+    assert other.key_hash not in (0, plain.key_hash)
+    assert passed.key_hash == 0
+
+
+async def test_the_target_that_an_origin_was_asked_for_is_told_where_rules_changed_it(make_scene: MakeScene) -> None:
+    scene = ruled(make_scene, 'request { query drop "utm_*" }')
+    for target in ("/a", "/b"):
+        scene.origin.page(target)
+    for target in ("/a?utm_x=1", "/b", "/a?utm_x=2"):
+        await scene.get(target)
+
+    assert [(record.outcome, record.asked) for record in scene.log.records] == [
+        ("miss", b"/a"), ("miss", b""), ("hit", b""),
+    ]  # fmt: skip
+
+
+async def test_a_miss_beside_stored_variants_says_what_tells_them_apart(scene: Scene) -> None:
+    scene.origin.page("/a", cache_control="max-age=60", vary="Accept-Language, User-Agent")
+    for language, agent in (("de", "x"), ("en", "x"), ("en", "y"), ("en", "y")):
+        await scene.get("/a", accept_language=language, user_agent=agent)
+
+    first, second, third, hit = (record.varies.split() for record in scene.log.records)
+    assert (first, hit) == ([], [])
+    assert (second[0], third[0]) == (b"1", b"2"), "variants that are stored"
+    names = [[part.partition(b"=")[0] for part in said[1:]] for said in (second, third)]
+    assert names == [[b"accept-language", b"user-agent"]] * 2
+    assert second[1] == third[1], "the same language"
+    assert second[2] != third[2], "another agent"

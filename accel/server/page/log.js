@@ -81,7 +81,7 @@ function* recordsOf(data) {
 function record(data, view, start) {
   const one = {
     at: view.getFloat64(start + 16, true), status: view.getUint16(start + 52, true),
-    outcome: OUTCOME_WORDS[data[start + 55]], reason: data[start + 56], origin: view.getFloat32(start + 84, true),
+    outcome: OUTCOME_WORDS[data[start + 55]], reason: data[start + 56], origin: view.getFloat32(start + 88, true),
   };
   let place = start + FIXED_BYTES;
   TEXTS.forEach((name, index) => {

@@ -16,7 +16,7 @@ from accel.server import status_page
 from accel.stats import histograms
 from accel.stats.counters import COUNTERS
 from accel.stats.plain_ring import EXCHANGE, FIXED, PAGE_BYTES
-from accel.stats.records import OUTCOMES, REASONS
+from accel.stats.records import OUTCOMES, REASONS, TEXTS
 
 REFERS = frozenset({"src", "href", "style"})
 VOID = frozenset({"meta", "link", "br"})
@@ -113,10 +113,12 @@ def test_it_carries_the_token_and_the_meaning_of_every_counter() -> None:
 
 def test_its_script_reads_records_where_they_are_written() -> None:
     script = (status_page._PARTS / "log.js").read_text()
-    before_lengths = struct.calcsize(FIXED.format.partition("9H")[0])
+    before, lengths, seconds = FIXED.format.partition(f"{len(TEXTS)}H")
+    before_lengths, before_seconds = struct.calcsize(before), struct.calcsize(before + lengths)
 
     assert f"const FIXED_BYTES = {FIXED.size}, EXCHANGE = {EXCHANGE};" in script
     assert f"const LENGTHS_AT = {before_lengths}, TEXTS = [" in script
+    assert seconds.startswith("5f") and f"origin: view.getFloat32(start + {before_seconds + 8}, true)" in script
     assert f"const OUTCOME_WORDS = {json.dumps(list(OUTCOMES))};" in script
     assert [int(number) for number in re.findall(r"\b(\d): \"", script)] == list(range(1, len(REASONS)))
     assert f"const SUB_BITS = {histograms.SUB_BITS};" in script and f"const RING_PAGE = {PAGE_BYTES};" in script

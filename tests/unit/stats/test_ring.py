@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from accel.stats import plain_ring, ring
 from accel.stats.plain_ring import BOUNDS, HEADER_BYTES, PAGE_BYTES, PlainWords, PlainWriter
-from accel.stats.records import LogRecord, records_of
+from accel.stats.records import TEXTS, LogRecord, records_of
 from accel.stats.ring import LEAST_RING_BYTES, LogRings, RingReader, RingWriter
 
 Writer = RingWriter | PlainWriter
@@ -35,7 +35,7 @@ def write(writer: Writer, **other: object) -> None:
         "key_hash": 2**63 + 1, "body_bytes": 2**40, "exchange_id": 0, "connection_id": 7, "status": 200, "minor": 1,
         "outcome": 2, "reason": 3, "retries": 1, "client": "192.0.2.1", "method": b"GET", "host": b"example.org",
         "target": b"/x", "referer": b"", "user_agent": b"probe/1", "backend": "b:80", "rule": "a.policy:3",
-        "tags": b"news",
+        "tags": b"news", "asked": b"/y", "varies": b"3 accept=0011aabb",
     }  # fmt: skip
     writer.write(*(fields | other).values())  # type: ignore[arg-type]
 
@@ -64,14 +64,14 @@ def test_what_is_written_is_read(make: type[Writer]) -> None:
     assert isnan(record.age_s) and isnan(record.ttl_s)
     assert (record.outcome, record.reason, record.retries) == ("miss", "uri-miss", 1)
     assert (record.backend, record.rule, record.tags, record.user_agent) == ("b:80", "a.policy:3", b"news", b"probe/1")
+    assert (record.asked, record.varies) == (b"/y", b"3 accept=0011aabb")
     assert (record.key_hash, record.connection_id, record.number, record.cut) == (2**63 + 1, 7, 1, 0)
 
 
-@given(st.lists(st.binary(max_size=3000), min_size=9, max_size=9), st.floats(width=32), st.integers(0, 255))
+@given(st.lists(st.binary(max_size=3000), min_size=11, max_size=11), st.floats(width=32), st.integers(0, 255))
 def test_both_writers_write_the_same_but_for_the_checksum(texts: list[bytes], seconds: float, small: int) -> None:
     rings = new_ring(), new_ring()
-    fields = dict(zip(("client", "method", "host", "target", "referer", "user_agent", "backend", "rule", "tags"),
-                      texts, strict=True))  # fmt: skip
+    fields = dict(zip(TEXTS, texts, strict=True))
     named = {name: text.decode("latin-1") if name in ("client", "backend", "rule") else text
              for name, text in fields.items()}  # fmt: skip
 
@@ -82,6 +82,20 @@ def test_both_writers_write_the_same_but_for_the_checksum(texts: list[bytes], se
         place = HEADER_BYTES + plain_ring.CHECKSUM_AT
         memory[place : place + 4] = bytes(4)
     assert bytes(rings[0][: HEADER_BYTES + 10_000]) == bytes(rings[1][: HEADER_BYTES + 10_000])
+
+
+@pytest.mark.parametrize("make", WRITERS)
+def test_exchanges_are_numbered_as_they_begin_and_a_next_worker_gives_no_number_twice(make: type[Writer]) -> None:
+    memory = new_ring()
+    writer = make(memory)
+    first, second = writer.begun(), writer.begun()
+
+    write(writer, exchange_id=second)
+    write(writer)  # begins and ends at once
+    write(make(memory), exchange_id=make(memory).begun())
+
+    records, _ = everything(RingReader(memory))
+    assert (first, [record.exchange_id for record in records]) == (1, [2, 3, 4])
 
 
 @pytest.mark.parametrize("make", WRITERS)
