@@ -1,7 +1,8 @@
 """`accelctl top`: what there is most of in the live log, ranked, once or live.
 
 Owns what is ranked and by which weight; records come by `ctl_log`, whose reader merges the workers, and who do nothing
-for it. Invariant: memory does not grow with the traffic: each ranking is a sketch of `KEPT` names (`stats.sketch`).
+for it. Invariant: memory does not grow with the traffic: each ranking is a sketch of `KEPT` names (`stats.sketch`); of
+what makes keys many `KEPT_PARTS` are kept (`stats.fragments`).
 
 What it shows is of the records that were read: all of them, unless some were overrun (then it says how many) or only
 one of `--sample` is looked at (then numbers are multiplied).
@@ -14,20 +15,23 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import click
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from accel.ctl_log import Daemon, Reader
 from accel.ctl_views import console, count_of, table_of
+from accel.stats.fragments import Fragments, Part
 from accel.stats.records import LogRecord
 from accel.stats.sketch import Entry, SpaceSaving
 
 KEPT = 2000
 """Names of one ranking: whatever is over 1/2000 of the whole is among them."""
+KEPT_PARTS = 500
 READING_S = 1.0
 _HITS = frozenset({"hit", "stale"})
 
@@ -90,14 +94,17 @@ RANKINGS = {
     "rules": Ranking("rules by requests that they decided", lambda one: one.rule, _once_each, _count),
     "errors": Ranking("URLs by errors", lambda one: _url(one) if one.status >= 500 else "", _once_each, _count),
 }
-_USUAL = ("hits", "misses", "origin", "clients")
+KEYS = "keys"
+"""The ranking that is of parts of keys, by their different values."""
+_USUAL = ("hits", "misses", "origin", "clients", KEYS)
 
 
 class Ranks:
     """Some rankings, fed with records."""
 
     def __init__(self, which: Sequence[str], sample: int) -> None:
-        self._sketches = {name: SpaceSaving(KEPT) for name in which}
+        self._sketches = {name: SpaceSaving(KEPT) for name in which if name != KEYS}
+        self._fragments = Fragments(KEPT_PARTS) if KEYS in which else None
         self._sample = sample
         self.read = 0
 
@@ -110,10 +117,16 @@ class Ranks:
             ranking = RANKINGS[which]
             if name := ranking.name(one):
                 sketch.add(name, ranking.weight(one) * self._sample)
+        if self._fragments is not None:
+            self._fragments.add(one, self._sample)
 
     def top(self, count: int) -> dict[str, list[Entry]]:
         """Return the first ones of each."""
         return {which: sketch.top(count) for which, sketch in self._sketches.items()}
+
+    def parts(self, count: int) -> list[Part]:
+        """Return the first parts of keys; none if they are not wanted."""
+        return [] if self._fragments is None else self._fragments.top(count)
 
     def total(self, which: str) -> float:
         """Return what all names of a ranking weigh together."""
@@ -121,7 +134,8 @@ class Ranks:
 
 
 @click.command()
-@click.option("--by", "which", type=click.Choice(list(RANKINGS)), multiple=True, help="What to rank; may be repeated.")
+@click.option("--by", "which", type=click.Choice([*RANKINGS, KEYS]), multiple=True,
+              help="What to rank; may be repeated.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1, KEPT), metavar="N", help="Show N of each: 20, or 8 of several.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", default=1, help="Look at one record of N.")
 @click.option("--once", is_flag=True, help="Show what is in the log now, and end.")
@@ -131,6 +145,9 @@ def top(daemon: Daemon, which: tuple[str, ...], limit: int | None, sample: int, 
     """Rank URLs, clients, backends and rules by what the live log says, until Ctrl-C.
 
     It begins with what is in the log. A number with ± may be that much too large: there were too many names.
+
+    `keys` ranks what makes keys many: query parameters, and fields that responses vary on, by the different values that
+    misses had. If many values do not make many pages, take them out of the key: `query drop`, or edit the field.
     """
     which = which or _USUAL
     limit = limit or (20 if len(which) == 1 else 8)
@@ -169,7 +186,17 @@ def _view(ranks: Ranks, reader: Reader, limit: int) -> Group:
             doubt = f" ± {ranking.show(entry.excess)}" if entry.excess else ""
             table.add_row(ranking.show(entry.weight) + doubt, f"{entry.weight / whole:.1%}", Text(_shown(entry.name)))
         parts.append(table)
+    if fragments := ranks.parts(limit):
+        parts.append(_fragments(fragments))
     return Group(*parts)  # type: ignore[arg-type]
+
+
+def _fragments(fragments: list[Part]) -> Table:
+    table = table_of(">values", ">misses", "what makes keys many: different values in misses")
+    for part in fragments:
+        doubt = f" ± {_count(part.excess)}" if part.excess else ""
+        table.add_row(f"~{_count(part.values)}", _count(part.misses) + doubt, Text(_shown(part.name)))
+    return table
 
 
 def _missed(reader: Reader) -> str:
@@ -182,8 +209,10 @@ def _shown(name: str) -> str:
 
 
 def _facts(ranks: Ranks, reader: Reader, limit: int) -> dict[str, object]:
-    ranked = {
+    ranked: dict[str, object] = {
         which: [{"name": one.name, "weight": one.weight, "excess": one.excess} for one in entries]
         for which, entries in ranks.top(limit).items()
     }
+    if parts := ranks.parts(limit):
+        ranked[KEYS] = [asdict(part) for part in parts]
     return {"exchanges": ranks.read, "overrun": reader.lost, "top": ranked}

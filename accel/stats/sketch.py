@@ -37,8 +37,8 @@ class SpaceSaving:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, name: str, weight: float = 1.0) -> None:
-        """Count a name; a weight is not negative."""
+    def add(self, name: str, weight: float = 1.0) -> str | None:
+        """Count a name; a weight is not negative. Return the name that was given up for it, if one was."""
         self.total += weight
         entry = self._entries.get(name)
         if entry is not None:
@@ -52,6 +52,8 @@ class SpaceSaving:
             least = self._entries.pop(self._least())
             self._entries[name] = Entry(name, least.weight + weight, least.weight)
             heapreplace(self._heap, (least.weight + weight, name))
+            return least.name
+        return None
 
     def top(self, count: int) -> list[Entry]:
         """Return the heaviest, the first one first; those that may have come to nothing are left out."""

@@ -14,7 +14,7 @@ import pytest
 from accel_process import Accel, StartAccel
 from children import eventually
 from fault_origin import FaultOrigin, reply
-from http_clients import Load, ask
+from http_clients import HOST, Load, ask
 
 pytestmark = pytest.mark.scene
 
@@ -29,14 +29,15 @@ def origin(fault: FaultOrigin) -> FaultOrigin:
 
 
 def command(accel: Accel, *arguments: str) -> list[str]:
-    """Return a call of `accelctl log`."""
+    """Return a call of `accelctl`."""
     program = "from accel.ctl import main; main()"
-    return [sys.executable, "-c", program, "--admin", f"unix:{accel.admin_path}", "log", *arguments]
+    return [sys.executable, "-c", program, "--admin", f"unix:{accel.admin_path}", *arguments]
 
 
 def log(accel: Accel, *arguments: str) -> list[dict[str, object]]:
     """Return what `accelctl log` shows, in JSON."""
-    done = subprocess.run(command(accel, "--format", "json", *arguments), capture_output=True, text=True, check=True)
+    call = command(accel, "log", "--format", "json", *arguments)
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -77,10 +78,40 @@ def test_every_exchange_is_shown_once_though_a_worker_is_killed(start_accel: Sta
     assert all(later >= earlier - 0.01 for earlier, later in pairwise(ended))
 
 
+def test_an_exchange_is_found_by_its_connection_and_by_the_key_that_explain_says(
+    start_accel: StartAccel, origin: FaultOrigin
+) -> None:
+    accel = start_accel([origin.backend])
+    for target in ("/page", "/mine", "/page"):
+        ask(accel, target)
+    asked = {"url": f"http://{HOST}/page", "method": "GET", "fields": [], "from": "127.0.0.1"}
+    explained = accel.admin("POST", "/explain", asked)
+
+    by_key = log(accel, "-q", f'key == "{explained["key"]["hash"]}"')
+    by_connection = log(accel, "-q", f'connection == "{by_key[0]["connection"]}"')
+
+    assert by_key[0]["target"] == "/page"
+    assert {one["target"] for one in by_key} == {"/page"}
+    assert [one["id"] for one in by_connection] == [by_key[0]["id"]]
+
+
+def test_what_makes_keys_many_is_ranked(start_accel: StartAccel, origin: FaultOrigin) -> None:
+    origin.on("/list", reply(b"list", "Cache-Control: max-age=600", "Vary: Accept-Language"))
+    accel = start_accel([origin.backend])
+    for number in range(6):
+        ask(accel, f"/page?from={number}")
+        ask(accel, "/list", accept_language=f"x-{number}")
+
+    shown = subprocess.run(command(accel, "top", "--by", "keys", "--json"), capture_output=True, text=True, check=True)
+
+    ranked = [(part["name"], part["values"], part["misses"]) for part in json.loads(shown.stdout)["top"]["keys"]]
+    assert ranked == [("parameter from", 6, 6), ("field accept-language", 5, 5)]
+
+
 def test_following_shows_what_comes(start_accel: StartAccel, origin: FaultOrigin) -> None:
     accel = start_accel([origin.backend])
     ask(accel, "/mine")
-    arguments = ("-f", "--format", "json", "-q", "url in (/page, /mine)", "--sample", "1")
+    arguments = ("log", "-f", "--format", "json", "-q", "url in (/page, /mine)", "--sample", "1")
     with subprocess.Popen(command(accel, *arguments), stdout=subprocess.PIPE) as following:
         assert following.stdout is not None
 

@@ -46,6 +46,7 @@ class World:
             "key_hash": 0, "body_bytes": 5, "exchange_id": 0, "connection_id": 0, "status": 200, "minor": 1,
             "outcome": 0, "reason": 0, "retries": 0, "client": "192.0.2.1", "method": b"GET", "host": b"example.org",
             "target": b"/", "referer": b"", "user_agent": b"", "backend": "", "rule": "", "tags": b"",
+            "asked": b"", "varies": b"",
         }  # fmt: skip
         self.workers[row].write(ended - 1, *(fields | other).values())
 

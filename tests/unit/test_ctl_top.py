@@ -37,7 +37,7 @@ class World:
             "key_hash": 0, "body_bytes": 5, "exchange_id": 0, "connection_id": 0, "status": 200, "minor": 1,
             "outcome": OUTCOMES.index(outcome), "reason": REASONS.index(reason), "retries": 0, "client": "192.0.2.1",
             "method": b"GET", "host": b"a.example", "target": target.encode(), "referer": b"", "user_agent": b"",
-            "backend": "", "rule": "", "tags": b"",
+            "backend": "", "rule": "", "tags": b"", "asked": b"", "varies": b"",
         }  # fmt: skip
         self._workers[row].write(NOW, *(fields | other).values())
 
@@ -83,6 +83,21 @@ def world() -> World:
 )
 def test_each_ranking_is_over_all_workers(world: World, which: str, expected: list[tuple[str, float]]) -> None:
     assert world.ranked(which) == expected
+
+
+def test_what_makes_keys_many_is_ranked_by_different_values() -> None:
+    world = World()
+    for number in range(30):
+        world.record(f"/?page=1&utm_source={number}", "miss", number % 2, "uri-miss")
+    world.record("/?page=1", "miss", 0, "vary-miss", varies=b"3 accept-language=00ff")
+
+    found = json.loads(world.run("--json", "--by", "keys").output)["top"]
+    lines = world.run("--once", "--by", "keys").output.splitlines()
+
+    assert [(part["name"], part["values"], part["misses"]) for part in found["keys"]] == [
+        ("parameter utm_source", 30, 30), ("field accept-language", 1, 1), ("parameter page", 1, 31),
+    ]  # fmt: skip
+    assert any(line.split() == ["~30", "30", "parameter", "utm_source"] for line in lines)
 
 
 def test_only_as_many_are_shown_as_wanted(world: World) -> None:

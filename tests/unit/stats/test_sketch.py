@@ -54,6 +54,12 @@ def test_few_names_are_counted_exactly_in_their_order() -> None:
     assert top == [("c", 5, 0), ("b", 3, 0), ("a", 2, 0)]
 
 
+def test_the_name_that_is_given_up_is_said() -> None:
+    sketch = SpaceSaving(2)
+
+    assert [sketch.add(name) for name in ("a", "a", "b", "c", "a", "d")] == [None, None, None, "b", None, "c"]
+
+
 def test_the_memory_of_a_day_is_that_of_a_minute() -> None:
     sketch, chance = SpaceSaving(100), random.Random(5)
     for _ in range(200_000):
