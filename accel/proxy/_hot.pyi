@@ -15,6 +15,7 @@ class Asker(Protocol):
     """The connection that a request came by."""
 
     exchanges: int
+    id: int
     since: float
     fd: int
     client_ip: str
@@ -62,7 +63,7 @@ class Replayer:
         head: bytes,
         entry: CoveredResponse,
         is_not_modified: bool,
-        told: tuple[bytes, bytes, bytes],
+        told: tuple[bytes, bytes, bytes, int],
         note: Callable[[int], None],
     ) -> None: ...
     def answer(self, connection: Asker, data: bytes) -> bytes | None: ...

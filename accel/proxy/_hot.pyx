@@ -2,21 +2,23 @@
 """The compiled side of the hot path: what `proxy.hot` has learned is given again. The argument stands there.
 
 Cut in parts, each knowing only those before it: scan (a head, fully understood or not at all), fields (what matters of
-it: the signature), replay (a decided answer and what must still hold), telling (its record in the log), and here what
-one worker does with them.
+it: the signature), replay (a decided answer and what must still hold), memory (all of them), telling (its record in the
+log), and here what one worker does with them.
 """
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.math cimport floor
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
-from libc.stdlib cimport calloc, free
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
 from accel.store._shared cimport Glance
+
+from os import urandom
 
 from accel.stats import histograms as scale
 from accel.stats.counters import index
@@ -29,17 +31,30 @@ include "_fields.pxi"
 include "_write.pxi"
 include "_measure.pxi"
 include "_replay.pxi"
+include "_memory.pxi"
 include "_telling.pxi"
 
 cdef extern from "sys/socket.h":
     enum: MSG_DONTWAIT, MSG_NOSIGNAL
     ssize_t send(int fd, const void *data, size_t length, int flags) nogil
 
+cdef extern from *:
+    """
+    #include <time.h>
+    #ifdef CLOCK_MONOTONIC_COARSE
+    #define ACCEL_CLOCK_OF_TICKS CLOCK_MONOTONIC_COARSE
+    #else
+    #define ACCEL_CLOCK_OF_TICKS CLOCK_MONOTONIC
+    #endif
+    """
+    int CLOCK_OF_TICKS "ACCEL_CLOCK_OF_TICKS"  # cheaper, and enough for limits of seconds
+
 cdef enum:
     OUT_BYTES = 64 * 1024
     COPIED_BYTES = 16 * 1024  # longer bodies go out from where they lie
     MOST_HOSTS = 1024  # Host values whose table is known: a name has as many as it has spellings
     ENTRY_BYTES = 1024  # for each entry, on the average
+    NOTED_EVERY_S = 30  # the general path's books order variants and tell an operator: neither is in a hurry
 
 cdef int WORLD = numbers.WORLD, EDITION = numbers.EDITION, ALL_HARD = numbers.ALL_HARD, ALL_SOFT = numbers.ALL_SOFT
 cdef int HITS = index("hits"), NOT_MODIFIED = index("not_modified")
@@ -61,18 +76,18 @@ cdef class Replayer:
     cdef readonly bytes unknown  # the signature of the first request that it left; None: it was not understood
     cdef object wall, mono  # clocks, s; None: the machine's
     cdef readonly RingWriter log  # None: nothing is logged
-    cdef dict tables, young, old
+    cdef dict tables
+    cdef Memory known
     cdef object memory  # keeps what the next two point to
     cdef const uint64_t *words
     cdef uint64_t *counters
     cdef uint64_t *histograms
     cdef uint64_t replays  # of the read under way
+    cdef double ended_at  # when its last answer was ready
     cdef Bounds bounds
     cdef uint64_t request_limit
-    cdef int entries
-    cdef size_t young_bytes
     cdef bint is_last  # the request under way closes its connection
-    cdef bint is_blocked  # the socket did not take all
+    cdef bint is_blocked  # the socket did not take all: the transport has the rest
     cdef object last_host
     cdef FieldTable last_table
     cdef size_t filled
@@ -83,23 +98,20 @@ cdef class Replayer:
     def __init__(self, words, counters, wall, mono, int entries, histograms=None):
         """`words`: the table of `store.numbers`; `counters`, `histograms`: this worker's rows; None: none is kept.
 
-        Half of `entries` were used lately.
+        Remember `entries` answers at most, of ENTRY_BYTES on the average.
         """
         histograms = scale.private_row() if histograms is None else histograms
         self.memory = words, counters, histograms
         self.histograms = <uint64_t *>address(histograms)
         self.words, self.counters = <const uint64_t *>address(words), <uint64_t *>address(counters)
-        self.wall, self.mono, self.entries, self.is_on = wall, mono, entries // 2, True
+        self.wall, self.mono, self.is_on = wall, mono, True
+        self.known = Memory(entries, <size_t>entries * ENTRY_BYTES)
         self.forget()
 
     def forget(self):
         """Forget everything: what decides has changed."""
-        cdef Replay replay
-        for known in (self.young, self.old):
-            for replay in (known or {}).values():
-                replay.settle()
-        self.tables, self.young, self.old = {}, {}, {}
-        self.young_bytes = 0
+        self.known.clear()
+        self.tables = {}
         self.last_host = self.last_table = None
 
     def bound(self, limits):
@@ -128,42 +140,30 @@ cdef class Replayer:
         cdef Replay made = Replay.__new__(Replay)
         if len(entry.cells) > MOST_CELLS or len(head) > OUT_BYTES // 2:
             raise ValueError("too many tags, or too long a head")
-        made.glance, made.listed, made.head, made.note = glance, listed, head, note
+        made.store, made.slot, made.value, made.number = glance.store, glance.slot, glance.value, glance.number
+        made.record, made.body, made.length, made.is_whole = glance.record, glance.body, glance.length, glance.is_whole
+        made.listed, made.note = listed, note
         made.initial_age_s, made.response_at = entry.stored.initial_age_s, entry.stored.response_at
         made.lifetime_s = entry.stored.terms.lifetime_s
-        made.number, made.world, made.edition = entry.number, entry.seen, entry.edition
+        made.covered_from, made.world, made.edition = entry.number, entry.seen, entry.edition
         made.cell_count = len(entry.cells)
         for at, cell in enumerate(entry.cells):
             made.cells[<int>at] = cell
         made.is_not_modified = is_not_modified
-        made.host, made.rule, made.tags = told
+        host, rule, tags, made.told.key_hash = told
+        made.take_texts(signature, head, host, rule, tags)
         made.status = 304 if is_not_modified else entry.stored.status
         made.has_body = signature[:1] == b"G" and not is_not_modified
         made.noted_at = self.now()
-        self.put(signature, made)
+        self.known.keep(made)
 
     def __len__(self):
-        return len(self.young) + len(self.old)
+        return self.known.count
 
     @property
     def hosts(self):
         """How many values of Host are known."""
         return len(self.tables)
-
-    cdef put(self, bytes signature, Replay made):
-        """Keep what was used lately: when the young ones are many they are the old ones, which go unless used."""
-        if len(self.young) >= self.entries or self.young_bytes >= <size_t>self.entries * ENTRY_BYTES:
-            self.old, self.young, self.young_bytes = self.young, {}, 0
-        self.young[signature] = made
-        self.young_bytes += PyBytes_GET_SIZE(signature) + PyBytes_GET_SIZE(made.head)
-
-    cdef Replay known(self, bytes signature):
-        cdef Replay found = self.young.get(signature)
-        if found is None:
-            found = self.old.pop(signature, None)
-            if found is not None:
-                self.put(signature, found)
-        return found
 
     # A read's worth of requests.
 
@@ -174,12 +174,12 @@ cdef class Replayer:
         """
         cdef const char *start = PyBytes_AS_STRING(data)
         cdef size_t length = PyBytes_GET_SIZE(data), taken = 0
-        cdef double now, began, ended
+        cdef double now
         cdef bint goes_on = True
         self.unknown, self.is_last, self.is_blocked, self.filled = None, False, False, 0
         if not self.is_on or connection.transport.get_write_buffer_size():
             return data
-        now, began = self.now(), self.monotonic()
+        now = self.ended_at = self.now()
         self.replays = 0
         while goes_on and not self.is_blocked and taken < length:
             if not scan(start + taken, length - taken, &self.bounds, &self.head):
@@ -193,10 +193,11 @@ cdef class Replayer:
         if self.is_last:
             taken = length  # what comes behind is not read as a request (RFC 9112 §9.6)
         self.counters[BYTES_IN] += taken
+        if self.log is None:
+            self.ended_at = self.now()
+        self.time(max(0.0, self.ended_at - now))
         self.flush(connection)
-        ended = self.monotonic()
-        self.time(max(0.0, ended - began))
-        connection.since = ended
+        connection.since = self.monotonic()
         if self.is_last or self.is_blocked:
             connection.after_replay(self.is_last)
         return None if taken == length else data[taken:]
@@ -205,8 +206,8 @@ cdef class Replayer:
         """Answer the request in `head`; False: it was not, with `unknown` set, or nothing may follow it at once."""
         cdef bint closes = False
         cdef FieldTable table = self.table()
+        cdef Known *place
         cdef Replay replay
-        cdef bytes signature
         cdef object record = None
         cdef bint is_long
         cdef double age_s
@@ -221,24 +222,21 @@ cdef class Replayer:
         if self.signature.size > SIGNATURE_BYTES:
             self.unknown = b""
             return False
-        signature = PyBytes_FromStringAndSize(self.signature.bytes, self.signature.size)
-        replay = self.known(signature)
-        if replay is None:
-            self.unknown = signature
-            return False
+        place = self.find()
+        if place.replay == NULL:
+            return self.is_not_known()
+        replay = <Replay>place.replay
+        replay.fetch()
         age_s = replay.initial_age_s + max(0.0, now - replay.response_at)
-        is_long = replay.has_body and not (replay.glance.is_whole and replay.glance.length <= COPIED_BYTES)
+        is_long = replay.has_body and not (replay.is_whole and replay.length <= COPIED_BYTES)
         self.make_room(connection, replay, is_long)
         if not replay.stands(self.words, age_s):
-            self.young.pop(signature, None)
-            replay.settle()
-            self.unknown = signature
-            return False
+            self.known.drop(self.find())
+            return self.is_not_known()
         if is_long:
-            record = replay.glance.keep()  # with the pin
+            record = replay.keep()  # with the pin
             if record is None:
-                self.unknown = signature
-                return False
+                return self.is_not_known()
         if self.request_limit:
             closes = closes or connection.exchanges + 1 >= self.request_limit
         self.gather(replay, age_s, closes, is_long)
@@ -248,10 +246,21 @@ cdef class Replayer:
             connection.exchanges += 1
         self.count(table, replay, now)
         if self.log is not None:
-            tell(self.log, &self.head, replay, connection.client_ip, now, self.now(), age_s)
+            self.ended_at = self.now()
+            tell(self.log, &self.head, replay, connection, now, self.ended_at, age_s)
         if is_long:
             self.send_long(connection, record)
         return not is_long
+
+    cdef inline Known *find(self) noexcept:
+        """Return the place of the replay for `signature`."""
+        cdef uint64_t hash = self.known.hash(self.signature.bytes, self.signature.size)
+        return self.known.find(hash, self.signature.bytes, self.signature.size)
+
+    cdef bint is_not_known(self) except -1:
+        """Leave the request to the general path, which may learn its signature; False."""
+        self.unknown = PyBytes_FromStringAndSize(self.signature.bytes, self.signature.size)
+        return False
 
     cdef inline FieldTable table(self):
         """Return the table of the head's host; most requests name the same one as the last."""
@@ -274,9 +283,10 @@ cdef class Replayer:
         self.counters[table.site_at + HITS] += 1
         self.counters[NOT_MODIFIED] += replay.is_not_modified
         self.replays += 1
-        measure(self.histograms, BODY_AT, replay.glance.length if replay.has_body else 0, 1)
+        measure(self.histograms, BODY_AT, replay.length if replay.has_body else 0, 1)
+        replay.was_used = True
         replay.unnoted += 1
-        if now - replay.noted_at >= 1.0:
+        if now - replay.noted_at >= NOTED_EVERY_S:
             replay.settle()
             replay.noted_at = now
 
@@ -288,22 +298,22 @@ cdef class Replayer:
 
     cdef make_room(self, connection, Replay replay, bint is_long):
         """Send what is gathered if an answer has no room behind it."""
-        cdef size_t more = PyBytes_GET_SIZE(replay.head) + TAIL_BYTES
+        cdef size_t more = replay.head_length + TAIL_BYTES
         if replay.has_body and not is_long:
-            more += replay.glance.length
+            more += replay.length
         if self.filled + more > OUT_BYTES:
             self.flush(connection)
 
     cdef void gather(self, Replay replay, double age_s, bint closes, bint is_long) noexcept:
         """Write an answer behind what is gathered, but for a long body, and let its pin go unless that has it."""
         cdef char *at = self.out + self.filled
-        at = put_literal(at, PyBytes_AS_STRING(replay.head), PyBytes_GET_SIZE(replay.head))
+        at = put_literal(at, replay.text + replay.signature_length, replay.head_length)
         at += replay.tail(at, age_s, closes)
         if replay.has_body and not is_long:
-            at = put_literal(at, replay.glance.body, replay.glance.length)
+            at = put_literal(at, replay.body, replay.length)
         self.filled = at - self.out
         if not is_long:
-            replay.glance.leave()
+            replay.leave()
 
     cdef send_long(self, connection, record):
         """Send what is gathered, and a body from where it lies: its pin goes with the last buffer. None may follow."""
@@ -319,7 +329,7 @@ cdef class Replayer:
         if not self.filled:
             return
         fd = connection.fd
-        if fd >= 0 and not connection.transport.get_write_buffer_size():
+        if fd >= 0 and not self.is_blocked:
             sent = max(0, send(fd, self.out, self.filled, MSG_DONTWAIT | MSG_NOSIGNAL))
             self.counters[BYTES_OUT] += sent
         if <size_t>sent < self.filled:
@@ -333,4 +343,4 @@ cdef class Replayer:
         return self.wall() if self.wall is not None else seconds(CLOCK_REALTIME)
 
     cdef inline double monotonic(self):
-        return self.mono() if self.mono is not None else seconds(CLOCK_MONOTONIC)
+        return self.mono() if self.mono is not None else seconds(CLOCK_OF_TICKS)

@@ -6,15 +6,17 @@ cdef extern from "Python.h":
 cdef int HIT = OUTCOMES.index("hit")
 
 
-cdef tell(RingWriter log, Head *head, Replay replay, str client_ip, double began_at, double now, double age_s):
+cdef tell(RingWriter log, Head *head, Replay replay, connection, double began_at, double now, double age_s):
     """Write the record of an answer to the request in `head`."""
     cdef accel_exchange one
+    cdef str client_ip = connection.client_ip
     cdef Py_ssize_t length
     memset(&one, 0, sizeof(accel_exchange))
     one.at, one.first_byte_s = began_at, now - began_at
     one.total_s, one.age_s, one.ttl_s = one.first_byte_s, age_s, replay.lifetime_s - age_s
-    one.body_bytes = replay.glance.length if replay.has_body else 0
+    one.body_bytes = replay.length if replay.has_body else 0
     one.status, one.minor, one.outcome = replay.status, 1, HIT
+    one.key_hash, one.connection_id = replay.told.key_hash, <uint32_t><uint64_t>connection.id
     one.client.data = PyUnicode_AsUTF8AndSize(client_ip or "-", &length)
     one.client.length = length
     one.method.data = b"HEAD"
@@ -22,8 +24,8 @@ cdef tell(RingWriter log, Head *head, Replay replay, str client_ip, double began
     if not head.is_head:
         one.method.data = b"GET"
         one.method.length = 3
-    one.host, one.tags, one.rule = text_of(replay.host), text_of(replay.tags), text_of(replay.rule)
-    one.target.data, one.target.length = head.target.at, head.target.length
+    one.host, one.target = text_of(&replay.told.host), text_of(&head.target)
+    one.rule, one.tags = text_of(&replay.told.rule), text_of(&replay.told.tags)
     tell_browser(head, &one)
     log.put(&one)
 
@@ -39,7 +41,7 @@ cdef void tell_browser(Head *head, accel_exchange *one) noexcept nogil:
             one.referer.data, one.referer.length = line.value.at, line.value.length
 
 
-cdef inline accel_text text_of(bytes value) noexcept:
-    cdef accel_text text
-    text.data, text.length = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
-    return text
+cdef inline accel_text text_of(const Text *text) noexcept nogil:
+    cdef accel_text made
+    made.data, made.length = text.at, text.length
+    return made

@@ -17,7 +17,7 @@ responses vary on, on the few that HTTP itself gives meaning, and on what is sto
                so does the slot of the list that names it among variants
                no invalidation came that covers it: its world is the world, or its words were looked at again
  learned     by the general path after a fresh hit, for the signature that the hot path had just made of that request
- forgotten   when rules, configuration or the set of fields that matter change; when not used for long
+ forgotten   when rules, configuration or the set of fields that matter change; when others need the room
 
 Attack. Who writes what it reads? The store's words and the invalidation table, by the same protocols as everybody
 (`store.layout`, `store.numbers`): the world is loaded before the words, the segment pinned before the slot is believed.
@@ -39,6 +39,7 @@ from accel.policy.compile import CompiledPolicy
 from accel.policy.dependence import dependence
 from accel.proxy import deliver
 from accel.proxy._hot import NEW_HOST, FieldTable, Replayer
+from accel.proxy.telling import key_hash
 from accel.stats._ring import RingWriter
 from accel.stats.counters import SITE_WORDS
 
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
     from accel.store._shared import SharedRecord
     from accel.store.shared import SharedStore
 
-ENTRIES = 16 * 1024
-"""Answers that a worker remembers, at some 600 bytes each."""
+ENTRIES = 32 * 1024
+"""Answers that a worker remembers, at some 800 bytes each."""
 MOST_FIELDS = 512
 """Fields that may matter under one policy; a response that varies on more of them is not replayed."""
 
@@ -130,7 +131,8 @@ class Hot:
         head, is_not_modified = deliver.repeated_head(exchange, entry, found.record)
         variants, values = (None, b"") if listed is None else (listed.variants, listed.values)
         note = partial(_note, weakref.ref(entry), variants, values)
-        told = (exchange.request.host, exchange.rule.encode(errors="replace"), b" ".join(entry.stored.tags))
+        rule, tags = exchange.rule.encode(errors="replace"), b" ".join(entry.stored.tags)
+        told = (exchange.request.host, rule, tags, key_hash(found.primary))
         with suppress(ValueError):  # more tags than a replay has room for
             self.replayer.keep(signature, glance, listing, head, entry, is_not_modified, told, note)
 

@@ -1,6 +1,6 @@
 # What a caller remembers of a record without holding it: where it was found, to be found there again in a few loads.
 
-@cython.final
+@cython.no_gc
 cdef class Glance:
     """A record that was in a slot: `take` says whether it still is, and pins it then.
 

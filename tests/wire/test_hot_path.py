@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from hot_pair import Pair, assert_unpinned, close_arena, heated, sites, twins
@@ -12,6 +13,9 @@ from accel.caching.invalidation import Purge, What
 from accel.caching.key import primary_key
 from accel.config import Limits
 from accel.proxy.connection import Phase
+from accel.stats._ring import RingWriter
+from accel.stats.records import records_of
+from accel.stats.ring import LEAST_RING_BYTES, LogRings
 from accel.store.shared import SharedArena
 
 HOST = b"example.org"
@@ -247,6 +251,57 @@ async def test_long_signatures_do_not_fill_memory() -> None:
 
     assert len(pair.replayer) < 200
     await pair.end()
+
+
+async def test_as_many_answers_are_remembered_as_there_is_room_for() -> None:
+    pair = twins(entries=100)
+    targets = [b"/%d" % number for number in range(100)]
+    for target in targets:
+        page(pair, target.decode(), target)
+    for _ in range(4):
+        for target in targets:
+            await pair.send(request(target=target))
+    assert len(pair.replayer) == 100
+
+    assert all([await is_replayed(pair, request(target=target)) for target in targets])
+
+    await pair.end()
+
+
+async def test_what_was_not_used_lately_makes_room() -> None:
+    pair = twins(entries=64)
+    targets = [b"/%d" % number for number in range(300)]
+    for target in targets:
+        page(pair, target.decode(), target)
+    await warm(pair, request(target=targets[0]))
+    for target in targets[1:]:
+        for _ in range(3):
+            await pair.send(request(target=target))
+        assert await is_replayed(pair, request(target=targets[0]))
+
+    assert len(pair.replayer) == 64
+    for target in targets:
+        await pair.send(request(target=target))
+
+    await pair.end()
+
+
+async def test_a_replay_is_logged_as_the_hit_of_the_general_path_was(pair: Pair) -> None:
+    scene, rings = pair.hot, LogRings(LEAST_RING_BYTES)
+    memory = rings.memory(0)
+    assert memory is not None and scene.service.hot is not None
+    scene.service.log = RingWriter(memory)
+    scene.service.hot.use(scene.service)
+    page(pair, "/tagged", cache_control="max-age=60", surrogate_key="a b")
+    asked = request(b"Referer: /x", b"User-Agent: y", target=b"/tagged")
+    await warm(pair, asked)
+    scene.service.log = None
+
+    *_, hit, replay = records_of(rings.readers()[0].read(0)[0])
+
+    assert hit.key_hash and hit.connection_id
+    assert replay.exchange_id == hit.exchange_id + 1
+    assert replace(replay, number=hit.number, exchange_id=hit.exchange_id) == hit
 
 
 async def test_a_signature_that_waits_is_not_learned_under_other_rules(pair: Pair) -> None:
