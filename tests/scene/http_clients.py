@@ -205,6 +205,8 @@ class Load:
         self.done = 0
         self.failures: list[Failure] = []
         self.statuses: Counter[int] = Counter()
+        self.answered: Counter[str] = Counter()
+        """By target."""
         self.reconnects = 0
         self._port = port
         self._targets = targets
@@ -261,6 +263,7 @@ class Load:
             status = int(head.split(b" ", 2)[1])
             answered[status] += 1
             self.statuses[status] += 1
+            self.answered[target] += 1
             self.done += 1
             if b"\r\nconnection: close" in head:
                 self.reconnects += 1

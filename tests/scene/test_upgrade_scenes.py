@@ -6,6 +6,7 @@ import http.client
 import os
 import signal
 import socket
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_upgrades_under_load_fail_nobody(flags: tuple[str, ...], start_accel: St
     assert len(origin.asked("/page")) == 1 or flags == PRIVATE, "what is stored goes on being a hit"
     assert accel.child.wait() == 0
     stop(accel)
+
+
+def test_upgrades_under_load_lose_and_double_no_line_of_the_access_log(
+    start_accel: StartAccel, origin: FaultOrigin, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    accel = start_accel([origin.backend], "--access-log", str(log))
+    targets = ["/page", *(f"/passed?{number}" for number in range(1000))]
+
+    with Load(accel.port, targets) as load:
+        for _ in range(2):
+            old = in_charge(accel)
+            upgrade(accel)
+            load.wait_more(100)
+            retire(accel, old)
+            load.wait_more(100)
+    stop(accel)
+
+    assert load.failures == []
+    logged = Counter(line.split()[6] for line in log.read_text().splitlines())
+    assert logged == load.answered
 
 
 def test_a_purge_through_either_program_holds_in_both(start_accel: StartAccel, origin: FaultOrigin) -> None:
