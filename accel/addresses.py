@@ -30,6 +30,8 @@ def listen_address(text: str) -> Address:
     _refuse_scheme(text)
     if text.startswith("unix:"):
         return _unix(text)
+    if text.isdigit():
+        raise ValueError(f"a port needs its host, such as 127.0.0.1:{text}; :{text} stands for all addresses")
     host, ports = _host_and_ports(text)
     if len(ports) > 1:
         raise ValueError("one address has one port; repeat the option for more")

@@ -29,8 +29,8 @@ SOURCES = """\
 Every option is also a variable (ACCEL_HEAD_TIMEOUT=5s) and a key of the file (head-timeout = "5s").
 The command line wins over a variable, a variable over the file.
 Times: 500ms, 10s, 2m. Sizes: 64k, 256m, 2g. Lists: by commas, or the option again.
-Signals: TERM stops when exchanges have ended, INT at once, HUP reads the configuration again,
-USR2 starts the program anew on the same sockets.
+Signals: TERM stops when exchanges have ended, INT at once; HUP reads the configuration again,
+USR1 opens the access log again, USR2 starts the program anew on the same sockets and store.
 Once it runs: accelctl --help. Completion by TAB: accelctl completion --help.
 Exit codes: 0 a clean stop, 1 a failed start, 2 wrong usage.
 """
@@ -133,6 +133,8 @@ def _serve(config: Config, reread: Callable[[], Config], may_upgrade: bool) -> i
 def _run_demo(flags: dict[str, Any]) -> int:
     from accel.server import demo
 
+    if flags["backend"]:
+        raise ConfigError("--demo", None, "it brings origins of its own: leave out --backend, or --demo")
     with demo.origins() as ports:
         flags["backend"] = tuple(f"127.0.0.1:{port}" for port in ports)
         flags["listen"] = flags["listen"] or (demo.free_address(),)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import sys
 import time
@@ -98,7 +99,8 @@ class Daemon:
         names = _running()
         if names:
             return f"there is {', '.join(names)}; choose with --name"
-        return "is it running? When it starts it says where its admin is; give that with --admin"
+        whose = "is it running?" if os.geteuid() == 0 else "is it running, and as this user? Root's is asked by root."
+        return f"{whose} When it starts it says where its admin is; give that with --admin"
 
 
 def _running() -> list[str]:
@@ -178,7 +180,7 @@ def store() -> None:
 @as_json
 @click.pass_obj
 def store_stat(daemon: Daemon, as_json: bool) -> None:
-    """Show segments by state, bytes, pins, records, and what eviction did."""
+    """Show segments, bytes, pins, records, and what eviction did."""
     figures = daemon.ask("/store")
     if as_json:
         _print_json(figures)
@@ -254,9 +256,10 @@ def health(daemon: Daemon, ready: bool) -> None:
 def purge(
     daemon: Daemon, names: tuple[str, ...], are_tags: bool, everything: bool, soft: bool, as_json: bool
 ) -> None:
-    """Drop what is stored for each URL, or under any of some tags, or everything, in every worker.
+    """Drop what is stored for URLs, or under tags, or everything.
 
-    A URL is written whole and as it is sent: http://shop.example/list?page=2
+    A URL is written whole and as it is sent: accelctl purge 'http://shop.example/list?page=2'. When this ends, no
+    worker serves what is purged; a URL's variants go with it.
     """
     if everything == bool(names) or (everything and are_tags):
         raise click.UsageError("name URLs, or tags after --tag, or use --all alone")
@@ -272,7 +275,11 @@ def purge(
 def ban(daemon: Daemon, expression: str, as_json: bool) -> None:
     """Drop every stored response that EXPRESSION matches.
 
-    For instance: 'url ~ ^/news/ && age > 1h' or 'field.content-type == text/css'
+    For instance: accelctl ban 'url ~ ^/news/ && age > 1h'
+
+    It compares url (the target), host, status, age or field.NAME (of the response), by == and !=; texts also by ~ and
+    !~ (a regular expression), numbers by < <= > >=. && joins conditions. A value with spaces is written "so". What is
+    fetched from now on is not touched.
     """
     _show_receipts([daemon.ask("/ban", {"ban": expression})], as_json)
 
@@ -281,7 +288,10 @@ def ban(daemon: Daemon, expression: str, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def bans(daemon: Daemon, as_json: bool) -> None:
-    """Show the bans that are pending: already effective, not yet applied to everything stored."""
+    """Show the bans that are not yet applied to all that is stored.
+
+    They are in effect already: what they match is not served.
+    """
     rows = daemon.ask("/bans")
     if as_json:
         _print_json(rows)
@@ -305,7 +315,10 @@ def _show_receipts(receipts: list[dict[str, Any]], as_json: bool) -> None:
 @click.argument("backend", shell_complete=completion.of_words(_backends_of))
 @click.pass_obj
 def drain(daemon: Daemon, backend: str) -> None:
-    """Give BACKEND no new requests; those under way end."""
+    """Give BACKEND no new requests; those under way end.
+
+    BACKEND is written as 'accelctl backends' shows it. It stays so over reloads and upgrades, until 'accelctl undrain'.
+    """
     daemon.ask("/drain", {"backend": backend})
     click.echo(f"{backend} gets no new requests; 'accelctl undrain {backend}' gives it back")
 
@@ -314,7 +327,7 @@ def drain(daemon: Daemon, backend: str) -> None:
 @click.argument("backend", shell_complete=completion.of_words(_backends_of))
 @click.pass_obj
 def undrain(daemon: Daemon, backend: str) -> None:
-    """Give BACKEND requests again."""
+    """Give BACKEND requests again, after a drain."""
     daemon.ask("/undrain", {"backend": backend})
     click.echo(f"{backend} is in rotation again")
 
@@ -323,9 +336,10 @@ def undrain(daemon: Daemon, backend: str) -> None:
 @click.option("--rollback", is_flag=True, help="Return to the policies before these; the files stay as they are.")
 @click.pass_obj
 def reload(daemon: Daemon, rollback: bool) -> None:
-    """Read the configuration and the policies again; if anything is wrong, what runs stays.
+    """Read the configuration and the policies again.
 
-    Of a directory of policies, a file that is wrong keeps its last good version while the others change.
+    If anything is wrong, it is said and what runs stays; exit with 1. Of a directory of policies, a file that is wrong
+    keeps its last good version while the others change.
     """
     try:
         done = daemon.ask("/reload", {"rollback": True} if rollback else {})
@@ -342,7 +356,11 @@ def reload(daemon: Daemon, rollback: bool) -> None:
 @click.option("--keep-old", is_flag=True, help="Leave the old program serving beside the new one.")
 @click.pass_obj
 def upgrade(daemon: Daemon, keep_old: bool) -> None:
-    """Start the program anew on the same sockets and store, then retire the old one."""
+    """Replace the program in place: same sockets, same store.
+
+    The new one is started, and when it serves the old one ends with its last exchange. If it does not come to serve, it
+    is said why, and the old one stays.
+    """
     new = daemon.ask("/upgrade", {})["pid"]
     facts = _wait_while(daemon, lambda facts: facts["pid"] != new and facts["upgrade"]["phase"] in _NOT_YET)
     if facts["pid"] != new:

@@ -76,6 +76,8 @@ class Reader:
 
     def _rows(self) -> dict[int, dict[str, int]]:
         answer = self._daemon.ask("/log")
+        if not answer["rows"]:
+            raise click.ClickException("this accel keeps no log: --log-memory is 0")
         if self._pid not in (0, answer["pid"]):
             self._places = {}  # a new program has taken over
         self._pid, self._now = answer["pid"], answer["now"]
@@ -123,7 +125,9 @@ def _ended_at(record: LogRecord) -> float:
 def log(
     daemon: Daemon, query: str | None, form: str, since: float | None, limit: int | None, follow: bool, sample: int
 ) -> None:
-    """Show exchanges of all workers, as far back as --log-memory reaches.
+    """Show what was asked and answered, in all workers, or as it is.
+
+    As far back as accel's --log-memory reaches, in the order in which the exchanges ended.
 
     For instance: accelctl log -q 'status >= 500 and time.first_byte > 200ms' --format long
 

@@ -46,7 +46,7 @@ _once = click.option("--once", is_flag=True, help="Read once: totals, at once an
 @_watch
 @click.pass_obj
 def stat(daemon: Daemon, as_json: bool, everything: bool, sites: bool, once: bool, watch: bool) -> None:
-    """Show the counters, summed over all workers, and what came in the last second."""
+    """Show the counters of all workers, and the last second's."""
     if as_json:
         click.echo(json.dumps(daemon.ask("/sites" if sites else "/stat"), indent=1))
         return
@@ -68,9 +68,9 @@ def stat(daemon: Daemon, as_json: bool, everything: bool, sites: bool, once: boo
 @_watch
 @click.pass_obj
 def hist(daemon: Daemon, as_json: bool, once: bool, watch: bool) -> None:
-    """Show how long answers took and how large they were: hits beside misses and passes.
+    """Show how long answers took and how large they were.
 
-    Of the last second, or with --once of all since the start. A value is known to 6 %.
+    Hits beside misses and passes: of the last second, or with --once of all since the start. A value is known to 6 %.
     """
     if as_json:
         click.echo(json.dumps(daemon.ask("/histograms"), indent=1))

@@ -33,7 +33,7 @@ PATH = click.Path(exists=True, path_type=Path)
 @click.option("--reads", is_flag=True, help="Show what the rules of each phase read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs and editors.")
 def check(path: Path, reads: bool, as_json: bool) -> None:
-    """Judge a policy file, or a directory of them: every problem, with its place.
+    """Judge policy files: every problem, with its place.
 
     Exit with 0 if all will do, with 1 if not.
     """
@@ -54,7 +54,9 @@ def check(path: Path, reads: bool, as_json: bool) -> None:
 @click.argument("path", metavar="FILE|DIR", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def test(path: Path, as_json: bool) -> None:
-    """Run the tests in a policy file, or in a directory of them: no socket, no waiting.
+    """Run the tests that stand in policy files.
+
+    No accel need run, no socket is opened, and no test waits.
 
     A test that fails shows what was expected, what came, and the rule that decided. Exit with 0 if all hold, with 1
     if one does not or a file will not do.

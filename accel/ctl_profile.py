@@ -89,7 +89,11 @@ def _print_heaviest(found: Mapping[str, Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_obj
 def dump(daemon: Any, as_json: bool) -> None:
-    """Show what is under way in each worker: tasks, connections by state, exchanges, fetches."""
+    """Show what is under way in each worker.
+
+    Connections by state, exchanges and fetches (the longest first), and where its tasks wait. The id of an exchange is
+    the one that it will have in 'accelctl log'.
+    """
     rows = daemon.ask("/dump")
     if as_json:
         click.echo(json.dumps(rows, indent=1))

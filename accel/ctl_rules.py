@@ -31,7 +31,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 @_as_json
 @click.pass_obj
 def policies(daemon: Daemon, reads: bool, as_json: bool) -> None:
-    """Show the policies in force: versions, hosts, rules, and what overrides the safety floor."""
+    """Show the policies in force: versions, hosts, rules, overrides."""
     facts = daemon.ask("/policies")
     if as_json:
         click.echo(json.dumps(facts, indent=1))
@@ -46,7 +46,10 @@ def policies(daemon: Daemon, reads: bool, as_json: bool) -> None:
 @_as_json
 @click.pass_obj
 def overrides(daemon: Daemon, as_json: bool) -> None:
-    """Show how often each override let something past the safety floor, most used first, and why it may."""
+    """Show how often overrides let something past the safety floor.
+
+    The most used first, each with its reason and its place.
+    """
     facts = daemon.ask("/overrides")
     if as_json:
         click.echo(json.dumps(facts, indent=1))
@@ -62,12 +65,15 @@ def overrides(daemon: Daemon, as_json: bool) -> None:
 @click.command()
 @click.argument("url")
 @click.option("-H", "--header", "fields", multiple=True, metavar="'NAME: VALUE'", help="A field of the request.")
-@click.option("--from", "client_ip", metavar="IP", default="192.0.2.1", show_default=True, help="Who asks.")
-@click.option("--method", "-X", default="GET", show_default=True, help="How.")
+@click.option("--from", "client_ip", metavar="IP", default="192.0.2.1", show_default=True, help="The client's address.")
+@click.option("--method", "-X", default="GET", metavar="METHOD", show_default=True, help="Of the request.")
 @_as_json
 @click.pass_obj
 def explain(daemon: Daemon, url: str, fields: tuple[str, ...], client_ip: str, method: str, as_json: bool) -> None:
-    """Say what would become of a request for URL, and which rule says so; nothing is fetched.
+    """Say what would become of a request for URL, and why.
+
+    Each rule that holds, the key, what the origin would see, what is stored, and the one change that would make it a
+    hit. Nothing is fetched and nothing changes.
 
     For instance: accelctl explain http://shop.example.org/cart/ -H 'Cookie: session=1'
     """

@@ -142,9 +142,14 @@ class Ranks:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 @click.pass_obj
 def top(daemon: Daemon, which: tuple[str, ...], limit: int | None, sample: int, once: bool, as_json: bool) -> None:
-    """Rank URLs, clients, backends and rules by what the live log says, until Ctrl-C.
+    """Rank URLs, clients, backends and rules by the live log.
 
-    It begins with what is in the log. A number with ± may be that much too large: there were too many names.
+    It begins with what is in the log and goes on until Ctrl-C. A number with ± may be that much too large: there were
+    too many names.
+
+    --by: URLs by hits, misses, origin (seconds waited for one), bytes, vary (misses though another variant is stored)
+    or errors; agents (that missed so), backends (by seconds), clients, rules; keys. Without it: hits, misses, origin,
+    clients, keys.
 
     `keys` ranks what makes keys many: query parameters, and fields that responses vary on, by the different values that
     misses had. If many values do not make many pages, take them out of the key: `query drop`, or edit the field.

@@ -89,7 +89,8 @@ def at_least(least: int, parse: Callable[[str], int], show: Callable[[int], str]
     def bounded(text: str) -> int:
         number = parse(text)
         if number < least:
-            raise ValueError(f"the least is {show(least)}")
+            unit = f"; {text} without a unit is bytes" if show is show_size and text.isdigit() else ""
+            raise ValueError(f"the least is {show(least)}{unit}")
         return number
 
     return bounded

@@ -122,7 +122,8 @@ class _Filter:
     def _word(self, name: str, whole: str, place: Place) -> Word:
         found = self._words.get(whole)
         if found is None:
-            raise _Wrong(place, f"there is nothing called {whole} to read", did_you_mean(whole, self._words))
+            hint = did_you_mean(whole, self._words) or f"there is {', '.join(self._words)}"
+            raise _Wrong(place, f"there is nothing called {whole} to read", hint)
         return found
 
     def _compared(self, node: nodes.Compare) -> Test:

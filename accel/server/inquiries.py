@@ -38,7 +38,7 @@ class Inquiries:
         """
         channels = self._channels()
         if row is not None and row not in channels:
-            raise RequestError(404, f"there is no worker {row + 1} that serves")
+            raise RequestError(404, f"there is no worker {row + 1} that serves: see 'accelctl workers'")
         asked = channels.values() if row is None else (channels[row],)
         ticket = next(self._tickets)
         answer = self._waiting[ticket] = asyncio.get_running_loop().create_future()

@@ -263,8 +263,12 @@ _MENDS = {
 }
 
 
+def _is_no_socket(path: Path) -> bool:
+    return path.exists() and not path.is_socket()
+
+
 def _start_error(address: Address, error: OSError, mend: str = _MEND_IN_USE) -> StartError:
-    if address.path and Path(address.path).exists() and not Path(address.path).is_socket():
+    if error.errno != errno.EACCES and address.path and _is_no_socket(Path(address.path)):
         why = "a file that is no socket is there; move it away"
     elif error.errno == errno.EADDRINUSE:
         why = f"it is in use by {holders.holder(address)}; {mend}"

@@ -142,3 +142,20 @@ def test_the_demo_listens_on_loopback_before_its_own_origins(accel: Callable[...
     assert len(config.origin.backends) == 8
     assert {address.host for address in config.server.listen} == {"127.0.0.1"}
     assert f"curl -i http://{config.server.listen[0]}/cached" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-b", "a:1", "-l", "8080"), "127.0.0.1:8080; :8080 stands for all addresses"),
+        (("-b", "a:1", "-m", "256"), "the least is 1m; 256 without a unit is bytes"),
+        (("-b", "a:1", "--demo"), "it brings origins of its own: leave out --backend, or --demo"),
+    ],
+)
+def test_a_usual_mistake_is_told_how_to_mend(
+    accel: Callable[..., Result], arguments: tuple[str, ...], said: str
+) -> None:
+    result = accel(*arguments)
+
+    assert result.exit_code == 2
+    assert said in result.output

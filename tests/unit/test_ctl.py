@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from fake_control import FakeControl
 
-from accel import ctl, ctl_numbers
+from accel import ctl, ctl_numbers, ctl_top
 from accel.caching.invalidation import Purge, What
 from accel.config import Address
 from accel.server import admin
@@ -533,3 +534,40 @@ def test_an_upgrade_under_way_is_said_with_the_counters(accelctl: Run, control: 
     control.upgrades = [(40, "replacing")]
 
     assert "process 40 (the old one, process 50, still lives)" in accelctl("stat", "--once").output
+
+
+@pytest.mark.parametrize("group", ["main", "store"])
+def test_no_summary_in_the_list_of_commands_is_cut_at_80_columns(group: str) -> None:
+    arguments = ["--help"] if group == "main" else [group, "--help"]
+    output = CliRunner(env={"COLUMNS": "80"}).invoke(ctl.main, arguments, terminal_width=80).output
+
+    listed = output.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(listed) >= 2
+    assert [line for line in listed if not line.endswith((".", ":"))] + [line for line in listed if "..." in line] == []
+
+
+def test_every_option_of_every_command_says_what_it_is() -> None:
+    assert isinstance(ctl.main, click.Group)
+    for name, command in ctl.main.commands.items():
+        options = [param for param in command.params if isinstance(param, click.Option)]
+        assert all(option.help for option in options), name
+        assert command.help, name
+
+
+def test_top_says_what_each_ranking_is() -> None:
+    text = " ".join(CliRunner().invoke(ctl.main, ["top", "--help"]).output.split())
+
+    said = text.partition("--by:")[2].partition("Options:")[0]
+    assert all(name in said for name in [*ctl_top.RANKINGS, ctl_top.KEYS])
+
+
+def test_whoever_is_not_root_hears_that_roots_accel_is_roots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctl, "admin_socket_path", lambda name: str(tmp_path / f"{name}.sock"))
+    said = {}
+    for user in (0, 1000):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        said[user] = "Root's is asked by root" in CliRunner().invoke(ctl.main, ["stat"]).output
+
+    assert said == {0: False, 1000: True}

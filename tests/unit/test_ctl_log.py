@@ -110,6 +110,7 @@ def test_a_filter_has_the_syntax_of_policies(world: World, query: str, found: li
 
 @pytest.mark.parametrize(("query", "hint"), [
     ("statu == 5", "did you mean status?"),
+    ("foo", "there is status, method, host"),
     ("status == ok", "write a status such as 404"),
     ("cache == miss and outcome == missed", "did you mean miss?"),
     ("time.first_byte > 200", "write a time such as 200ms"),
@@ -252,14 +253,14 @@ def test_following_tells_two_workers_in_order_though_one_is_read_later(
     assert world.targets("--follow", "--limit", "100") == ["/0", "/1", "/2", "/3"]
 
 
-def test_without_a_log_there_is_nothing(world: World) -> None:
+def test_without_a_log_that_is_said(world: World) -> None:
     class Off:
         def ask(self, path: str, body: object = None) -> Any:
             return {"pid": 1, "now": NOW, "rows": {}}
 
     result = CliRunner().invoke(ctl_log.log, [], obj=Off())
 
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.output) == (1, "Error: this accel keeps no log: --log-memory is 0\n")
 
 
 def test_the_command_is_accelctls() -> None:

@@ -181,6 +181,19 @@ def test_a_plain_file_is_never_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+def test_a_directory_that_may_not_be_looked_into_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_socket", refused)
+    monkeypatch.setattr(Path, "exists", refused)
+
+    with pytest.raises(StartError, match="its directory may not be written to"):
+        listeners.bind(ServerOptions(listen=(Address(path=str(tmp_path / "s")),)), {})
+
+
 def test_sockets_that_systemd_passed_are_taken_instead(
     bound: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,9 +241,9 @@ def make(request: pytest.FixtureRequest) -> type[Writer]:
 def test_no_reader_sees_a_torn_record_of_writers_that_are_killed_at_any_instruction(make: type[Writer]) -> None:
     memory = new_ring()
     reader, offset, expected, lost, seen = RingReader(memory), 0, 1, 0, 0
-    waits = random.Random(7)
+    chance = random.Random(7)
     for _ in range(25):
-        for record in _while_it_is_killed(make, memory, reader, offset, waits.uniform(0.001, 0.03)):
+        for record in _while_it_is_killed(make, memory, reader, offset, chance.randrange(60, 600)):
             assert record.target == target_of(record.key_hash)
             assert record.number == record.key_hash >= expected
             lost, seen, expected = lost + record.number - expected, seen + 1, record.number + 1
@@ -254,19 +254,20 @@ def test_no_reader_sees_a_torn_record_of_writers_that_are_killed_at_any_instruct
 
 
 def _while_it_is_killed(
-    make: type[Writer], memory: memoryview, reader: RingReader, offset: int, life_s: float
+    make: type[Writer], memory: memoryview, reader: RingReader, offset: int, life: int
 ) -> Iterator[LogRecord]:
-    """Yield what is read while a process writes, and after it was killed."""
+    """Yield what is read while a process writes at least `life` records, and after it was killed."""
+    last = reader.records() + life
     pid = os.fork()
     if pid == 0:
         try:
             write_for_ever(make, memory)
         finally:
             os._exit(1)
-    end = time.monotonic() + life_s
+    end = time.monotonic() + 30
     is_alive = True
     while is_alive or offset != reader.head():
-        if is_alive and time.monotonic() > end:
+        if is_alive and (reader.records() >= last or time.monotonic() > end):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             is_alive = False
