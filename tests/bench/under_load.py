@@ -25,9 +25,18 @@ from typing import TypeVar
 sys.path.insert(0, str(Path(__file__).parents[1] / "scene"))
 
 from accel_process import Accel
-from checked_load import ITEMS, CheckedLoad, Seen, warm_all
+from checked_load import ITEMS, CheckedLoad, Lost, Seen, warm_all
 from checked_origin import FRESH_S, CheckedOrigin
-from under_fire import kill_workers, left_in_store, miscounted, reload_often, storm, upgrade_often, wrongly_lost
+from under_fire import (
+    Killing,
+    kill_workers,
+    left_in_store,
+    miscounted,
+    reload_often,
+    storm,
+    upgrade_often,
+    wrongly_lost,
+)
 
 WARM_S = 10.0
 Result = TypeVar("Result")
@@ -67,6 +76,19 @@ class Bench:
         return result
 
 
+    def strangers(self, killing: Killing) -> list[Lost]:
+        """Print who lost an exchange, and return those that no killed worker had held."""
+        lost, strangers = len(self.load.seen.lost), wrongly_lost(self.load, killing)
+        print(
+            f"{len(killing.kills)} killed, which held {killing.held_count} connections; lost {lost},"
+            f" {lost - len(strangers)} on these and {len(strangers)} on others"
+        )
+        for stranger in strangers:
+            ago_s = [stranger.lost_mono - kill.at_mono for kill in killing.kills if kill.at_mono < stranger.lost_mono]
+            print(f"  {stranger.what}: {stranger.why}, {min(ago_s, default=0):.3f} s after the last kill")
+        return strangers
+
+
 def kill(bench: Bench) -> bool:
     """Kill a worker every second; items come and go."""
     chosen, load = bench.chosen, bench.load
@@ -74,15 +96,12 @@ def kill(bench: Bench) -> bool:
         bench.phase("warming", lambda: time.sleep(WARM_S))
         bench.phase("before", lambda: time.sleep(WARM_S))
         killing = bench.phase("killing", lambda: kill_workers(bench.accel, load, chosen.times, 1.0))
-    strangers, replaced = wrongly_lost(load, killing), sorted(killing.replaced_s)
-    print(
-        f"{killing.kills} killed, which held {killing.in_flight.total()} connections; lost on others:"
-        f" {strangers.total()}; replaced after {statistics.median(replaced):.3f} s in the median,"
-        f" {replaced[-1]:.3f} s at most"
-    )
-    cut = bench.accel.counter("joined_cut")
-    print(f"clients of other workers that read along in a fetch which ended with its leader: {cut}")
-    return strangers.total() <= cut and replaced[-1] < 1.0
+    replaced = sorted(kill.replaced_s for kill in killing.kills)
+    strangers = bench.strangers(killing)
+    print(f"replaced after {statistics.median(replaced):.3f} s in the median, {replaced[-1]:.3f} s at most")
+    for name in ("joined_resumed", "joined_cut", "waits_given_up", "not_stored_no_room"):
+        print(f"{name} {bench.accel.counter(name)}")
+    return not strangers and replaced[-1] < 1.0
 
 
 def reload(bench: Bench) -> bool:
@@ -116,11 +135,8 @@ def endure(bench: Bench) -> bool:
     with load:
         bench.phase("before", lambda: time.sleep(WARM_S))
         killing = bench.phase("storm", lambda: storm(bench.accel, load, bench.chosen.times))
-    fetched, strangers = bench.origin.asked - fetched, wrongly_lost(load, killing)
-    print(
-        f"{bench.chosen.times} turns with {killing.kills} kills, which held {killing.in_flight.total()} connections;"
-        f" lost on others: {strangers.total()}; fetched meanwhile {fetched}"
-    )
+    fetched, strangers = bench.origin.asked - fetched, bench.strangers(killing)
+    print(f"{bench.chosen.times} turns; fetched meanwhile {fetched}")
     return not strangers and fetched == 0
 
 

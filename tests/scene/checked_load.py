@@ -1,7 +1,7 @@
 """Clients that ask a `checked_origin` through accel without pause and compare every byte of every answer.
 
-Owns what is a failure: an exchange without a whole, right answer. It is named by the client's own port, so that a test
-can say whether the connection belonged to a process that it killed.
+Owns what is a failure: an exchange without a whole, right answer. It is named by the client's own port and by the time
+that its connection lasted, so that a test can say whether that belonged to a process that it killed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ class Lost:
     """An exchange that had no whole answer."""
 
     client_port: int
+    opened_mono: float
+    """When its connection was about to be opened."""
+    lost_mono: float
+    what: str
     why: str
 
 
@@ -53,6 +57,7 @@ class Connection(asyncio.Protocol):
     """One kept-alive connection."""
 
     def __init__(self) -> None:
+        self.target, self.body = "", bytearray()
         self._parser: httptools.HttpResponseParser | None = None
         self._answer: asyncio.Future[None] | None = None
         self.port = 0
@@ -66,7 +71,7 @@ class Connection(asyncio.Protocol):
         """Send a request and wait for its whole answer; raises ConnectionError."""
         if not self.is_open:
             raise ConnectionResetError("closed between two exchanges")
-        self.body = bytearray()
+        self.target, self.body = target, bytearray()
         self.cache_status, self.status = b"", 0
         self._answer = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
@@ -152,20 +157,25 @@ class CheckedLoad:
     async def _client(self, chance: random.Random) -> None:
         """Ask on one connection after the other; one that ended without a word is a failure."""
         while not self._is_over:
-            port, connection = 0, None
+            opened_mono, connection = time.monotonic(), None
             try:
                 _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self._port)
-                port = connection.port
                 async with asyncio.timeout(None) as patience:
                     while connection.is_open and not self._is_over:
                         patience.reschedule(asyncio.get_running_loop().time() + SOON_S)
                         await self._ask(connection, chance)
                 self.seen.closed += not connection.is_open
             except (OSError, TimeoutError) as error:
-                self.seen.lost.append(Lost(port, repr(error)))
+                self._note_lost(connection, opened_mono, error)
             finally:
                 if connection is not None:
                     connection.close()
+
+    def _note_lost(self, connection: Connection | None, opened_mono: float, error: Exception) -> None:
+        port, what = 0, "no connection"
+        if connection is not None:
+            port, what = connection.port, f"{connection.target} after {len(connection.body):,} bytes"
+        self.seen.lost.append(Lost(port, opened_mono, time.monotonic(), what, repr(error)))
 
     async def _ask(self, connection: Connection, chance: random.Random) -> None:
         item, language = int(self._items * chance.random() ** 2), chance.choice(LANGUAGES)

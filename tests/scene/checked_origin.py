@@ -2,10 +2,10 @@
 
     python tests/scene/checked_origin.py PORT [FRESH_S ...]
 
-`/item/N` has 100 B to 4 MiB, most of it little; every third varies by Accept-Language, every fifth comes in chunks, all
-may be stored for a while. `/stored/MS/NAME` answers after so many ms and may be stored, `/own/MS/NAME` may not; either
-closes instead of answering if NAME has `failing` in it. `/asked` says how many items were asked for, `/arrivals/…` when
-each request for such a page came.
+`/item/N` has 100 B to 4 MiB, most of it little; every second has a strong ETag, every third varies by Accept-Language,
+every fifth comes in chunks, all may be stored for a while. `/stored/MS/NAME` answers after so many ms and may be
+stored, `/own/MS/NAME` may not; either closes instead of answering if NAME has `failing` in it. `/asked` says how many
+items were asked for, `/arrivals/…` when each request for such a page came.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ PATTERN = random.Random(4).randbytes(5 << 20)
 def varies(item: int) -> bool:
     """Whether the answer depends on Accept-Language."""
     return item % 3 == 0
+
+
+def is_tagged(item: int) -> bool:
+    """Whether the answer has a strong entity tag."""
+    return item % 2 == 0
 
 
 @functools.cache
@@ -99,6 +104,7 @@ class Talk(asyncio.Protocol):
         Talk.asked += 1
         lines = f"Cache-Control: max-age={Talk.fresh_s[item % len(Talk.fresh_s)]}"
         lines += "\r\nVary: Accept-Language" if varies(item) else ""
+        lines += f'\r\nETag: "{item}-{self._language if varies(item) else "any"}"' if is_tagged(item) else ""
         self._answer(body_of(item, self._language), lines, item % 5 == 0)
 
     def _give_timed(self, kind: bytes, rest: bytes) -> None:

@@ -11,27 +11,42 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from accel_process import OUTCOMES, Accel
-from checked_load import CheckedLoad
+from checked_load import CheckedLoad, Lost
 from children import eventually
 from programs import in_charge, retire, upgrade
 
 REPLACED_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One worker's death."""
+
+    at_mono: float
+    held: frozenset[int]
+    """The clients' ports of the connections that it held: at most their exchanges may be lost."""
+    replaced_s: float
+    """Until as many workers accepted as before."""
+
+    def took(self, lost: Lost) -> bool:
+        """Whether that is the one exchange that may be lost of a connection which died here."""
+        return lost.client_port in self.held and lost.opened_mono <= self.at_mono <= lost.lost_mono
+
+
 @dataclass(slots=True)
 class Killing:
     """What came of killing workers."""
 
-    kills: int = 0
-    in_flight: Counter[int] = field(default_factory=Counter)
-    """The clients' ports of every connection that a killed worker held: at most their exchanges may be lost."""
-    replaced_s: list[float] = field(default_factory=list)
-    """From each death to as many accepting workers as before."""
+    kills: list[Kill] = field(default_factory=list)
+
+    @property
+    def held_count(self) -> int:
+        """How many connections the killed held."""
+        return sum(len(kill.held) for kill in self.kills)
 
 
 def client_ports(pid: int, port: int) -> set[int]:
@@ -62,10 +77,16 @@ def kill_one(accel: Accel, chance: random.Random, found: Killing) -> None:
     pids = accel.accepting_pids()
     victim = chance.choice(pids)
     os.kill(victim, signal.SIGSTOP)  # so that what it holds now is what dies with it
-    found.in_flight.update(client_ports(victim, accel.port))
+    eventually("it stands still", lambda: is_stopped(victim))
+    held, at_mono = frozenset(client_ports(victim, accel.port)), time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    found.kills += 1
-    found.replaced_s.append(seconds_to_replace(accel, victim, len(pids)))
+    found.kills.append(Kill(at_mono, held, seconds_to_replace(accel, victim, len(pids))))
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process has stopped: a signal takes a moment."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def storm(accel: Accel, load: CheckedLoad, turns: int, seed: int = 1) -> Killing:
@@ -93,9 +114,9 @@ def seconds_to_replace(accel: Accel, victim: int, count: int) -> float:
     return time.monotonic() - killed
 
 
-def wrongly_lost(load: CheckedLoad, killing: Killing) -> Counter[int]:
-    """Return the ports of exchanges that were lost, but not on a connection of a killed worker."""
-    return Counter(lost.client_port for lost in load.seen.lost) - killing.in_flight
+def wrongly_lost(load: CheckedLoad, killing: Killing) -> list[Lost]:
+    """Return the exchanges that were lost, but not on a connection of a killed worker."""
+    return [lost for lost in load.seen.lost if not any(kill.took(lost) for kill in killing.kills)]
 
 
 def is_replaced(accel: Accel, victim: int, count: int) -> bool:
