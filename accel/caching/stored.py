@@ -32,6 +32,8 @@ _VARIANTS_HEAD = Struct("<BBQQ")
 _PASS_HEAD = Struct("<BBdQ")
 _INCOMPLETE_HEAD = Struct("<BBQI")
 _LINE = Struct("<HI")
+_UNKNOWN = 2**64 - 1
+"""A length."""
 
 _MUST_REVALIDATE, _NO_CACHE, _IMMUTABLE, _SHARED = 1, 2, 4, 8
 
@@ -102,8 +104,8 @@ class Incomplete:
 
     key: bytes
     """Where it will be stored."""
-    length: int
-    """Bytes of the whole body."""
+    length: int | None
+    """Bytes of the whole body; None: it is not known."""
     stored: Stored
 
     @property
@@ -126,7 +128,8 @@ def encode(meta: Meta) -> bytes:
         case PassMark():
             return _PASS_HEAD.pack(VERSION, _PASS, meta.until_at, meta.number)
         case Incomplete():
-            head = _INCOMPLETE_HEAD.pack(VERSION, _INCOMPLETE, meta.length, len(meta.key))
+            length = _UNKNOWN if meta.length is None else meta.length
+            head = _INCOMPLETE_HEAD.pack(VERSION, _INCOMPLETE, length, len(meta.key))
             return head + meta.key + _encode_stored(meta.stored)
 
 
@@ -262,7 +265,8 @@ def _decode_pass(meta: bytes) -> PassMark:
 def _decode_incomplete(meta: bytes) -> Incomplete:
     _, _, length, key_length = _INCOMPLETE_HEAD.unpack_from(meta)
     stop = _INCOMPLETE_HEAD.size + key_length
-    return Incomplete(meta[_INCOMPLETE_HEAD.size : stop], length, _decode_stored(meta[stop:]))
+    known = None if length == _UNKNOWN else length
+    return Incomplete(meta[_INCOMPLETE_HEAD.size : stop], known, _decode_stored(meta[stop:]))
 
 
 _STORED_FORM = bytes((VERSION, _STORED))

@@ -47,13 +47,14 @@ def confirms(stored: Stored, response: Response) -> bool:
     return last_modified is None
 
 
-def may_complete(begun: Stored, other: Stored) -> bool:
-    """Whether the rest of a body that began with `begun` may be taken from `other`.
+def may_complete(begun: Stored, other: Stored | Response) -> bool:
+    """Whether the rest of a body that began with `begun` may be taken from `other`, of the same target.
 
     As where parts are combined (RFC 9111 §3.4, RFC 9110 §15.3.7.3) only the same strong validator says so. Lengths are
     for the caller to compare. `begun` is asked about itself to learn whether anything may complete it.
     """
-    if begun.etag is None or other.etag is None or not strong_match(begun.etag, other.etag):
+    tag, other_tag = etag_of(begun.fields), etag_of(other.fields)
+    if tag is None or other_tag is None or not strong_match(tag, other_tag):
         return False
     coding = b"content-encoding"  # some origins give every coding of a page the same tag
     return begun.status == other.status and begun.fields.get(coding) == other.fields.get(coding)

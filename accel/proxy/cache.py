@@ -56,9 +56,9 @@ class Filling:
     def show(self, name: bytes | None, is_whole: bool) -> Record | None:
         """Return a record of what came so far, which others find by `name` unless that is None; None: as before.
 
-        With a name the length must be known. `is_whole`: nothing more will come.
+        `is_whole`: nothing more will come.
         """
-        if name is None or self._length is None:
+        if name is None:
             return self._writer.show(None, b"", is_whole)
         meta = encode(Incomplete(self.key, self._length, self.entry.stored))
         return self._writer.show(UNDER_WAY + name, meta, is_whole)

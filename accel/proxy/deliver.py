@@ -39,7 +39,7 @@ from accel.store.store import Buffer, Record
 if TYPE_CHECKING:
     from accel.proxy.exchange import Exchange
     from accel.proxy.fill import Fill
-    from accel.proxy.joining import Join
+    from accel.proxy.following import Join
     from accel.proxy.streaming import BodyReader
 
 _NOT_MODIFIED, _PARTIAL = index("not_modified"), index("partial")

@@ -16,9 +16,9 @@ the cache, or, if it outgrew the store, ends with its last reader. A purge arriv
 it do not join (`Flights.find` compares numbers), and `Cache.commit` drops the result. The origin stalls: its timeouts
 end the fetch.
 
-Other workers: while `claim` is held they wait for the end of a short body, and read a long one as it comes
-(`proxy.showing` here, `proxy.joining` there). It is released as soon as they have nothing to wait for: the response is
-not stored, or does not state its length, or has outgrown the store.
+Other workers: while `claim` is held they wait for the end of a short body, and read a long one as it comes or wait a
+little for its end (`proxy.showing` here, `proxy.joining` there). It is released as soon as they have nothing to wait
+for: the response is not stored, or has outgrown the store.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Fill:
         if self._ending is not None:
             return
         self._ending = ending
-        if ending is not Ending.STREAMING or self.length is None:
+        if ending is not Ending.STREAMING:
             self._release()
         for waiter in self._waiters:
             if not waiter.done():
@@ -337,6 +337,7 @@ class Fill:
                 if storing is not None and not storing.append(data):
                     storing = None
                     self._outgrew()
+                    showing.close()
                 self.body.append(data)
                 if storing is not None:
                     showing.came()

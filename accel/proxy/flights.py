@@ -12,7 +12,7 @@ from accel.proxy.contents import Found
 from accel.proxy.fill import Fill
 
 if TYPE_CHECKING:
-    from accel.proxy.joining import Join
+    from accel.proxy.following import Join
     from accel.proxy.service import Claim, Service
 
 

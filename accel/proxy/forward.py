@@ -22,7 +22,8 @@ from accel.origin.fetch import OriginResponse
 from accel.proxy import deliver, synth, tunnel
 from accel.proxy.contents import Found
 from accel.proxy.fill import Ending, Fill, shared_fill
-from accel.proxy.joining import Join, Unjoined, joined
+from accel.proxy.following import Join
+from accel.proxy.joining import Unjoined, joined
 from accel.proxy.origin_view import hops_left, origin_request
 from accel.proxy.outcome import Outcome
 from accel.proxy.patience import deadline, wait_until
@@ -129,6 +130,9 @@ async def _led(exchange: Exchange, found: Found, reason: Forward, until: float |
             case Unjoined.LATE:
                 service.counters[_GAVE_UP] += 1
                 return Next.ALONE
+            case Unjoined.APART:
+                service.counters[_GAVE_UP] += 1
+                claim = None
             case Unjoined.UNFIT:
                 claim = None
             case _:

@@ -1,30 +1,49 @@
-"""A body that another worker fetches, read here as it comes.
+"""Which body that another worker fetches is read here as it comes, and what becomes of its readers if that ends early.
 
-Owns the follower's side of `proxy.showing`. A `Join` is what a `fill.Fill` is to those who answer from it, with bytes
-that come from shared memory and not from an origin: all requests of this worker for the same share one, and a client
-reads at its own pace, since nothing of it is held here but pins. Invariant: what is read is one representation from its
-first byte to its last, compared at every step with what it began with.
+Owns the wait for another worker's fetch, and the second and third fetch; `proxy.following` has the reading itself.
+Invariant: no reader is given bytes of two fetches unless a strong validator says that they are of one representation.
+RFC 9110 §8.8.1, §15.3.7.3; RFC 9111 §3.4.
+
+A kill -9 is to cost the exchanges of the killed process alone. Whoever has a part of a body can be helped only if the
+rest may come from another fetch: a strong entity tag says so and nothing else does (`validation.may_complete`), and the
+length must be known. So only such a body is read while its leader could die; any other is read here when it is whole,
+for then it lies in shared memory to its end, and our pins keep it there.
 
 How the wait for another worker's fetch ends:
 
-- a `Join`: it is under way and fits (or has ended, and what it showed is whole); answer from it.
+- a `Join`: it is under way, can be resumed and fits (or has ended, and what it showed is whole); answer from it.
 - ENDED: look what is in the store now.
+- APART: it is long and cannot be resumed, and its end did not come in time (`patience.END_WAIT_S`): fetch it
+  once for this worker, beside the other, without a claim. Who comes later finds that fetch in this worker.
 - UNFIT: what comes is another variant, or was purged since: do not wait for it, and do not lead in its place either.
 - LATE: nothing is known of what comes, and waiting does not pay any more (`proxy.patience`).
 
-A kill -9 is to cost the exchanges of the killed process alone. So who had a part of a body whose leader died, or
-failed, goes on from a second one, which is asked for as by any request: it is in the store by now, or somebody leads
-its fetch, or we do. The readers move over there, each to the byte where it is (`SharedBody.hand_over`), once its head
-shows the same representation: a strong entity tag says so and nothing else does (`validation.may_complete`). What if:
+So a crowd on a cold large page without such a tag is one fetch if that ends soon, and at most one a worker if not: none
+waits for one after another, and none waits long without a byte, whatever it weighs and however slow its origin is. Each
+of these fetches is stored as it comes, for those who come to its worker later; the last to end stands, the others'
+room is reclaimed as that of anything replaced. A place before full backends is not asked for: one fetch a worker is no
+crowd. A body of unknown length is treated the same, whatever its tag: it may outgrow the store.
+
+Who had a part of a body whose leader died, or failed, goes on from a second fetch, asked for as by any request: it is
+in the store by now, or somebody leads it, or we do. The readers move over there, each to the byte where it is
+(`SharedBody.hand_over`), once its head shows the same representation. What if:
 
 - all workers that read along come at once: the claim makes one of them lead, the others join that fetch.
-- the second fetch fails too, or its leader dies: they are cut. A `Join` resumes once, and not at all if it has taken
-  over readers: a response that kills who fetches it kills two workers, not all.
-- it brings something else, or cannot be stored: they are cut. The fetch goes on, as any without a client does.
-- an invalidation came since the first began: they are cut; what the origin says now is another matter.
+- the second leader dies too, or its origin fails; or the second response cannot be stored, for want of room or by what
+  its head says; or what is under way is for others: a third fetch, for the readers in this worker alone and stored by
+  nobody. No other worker's death can end that one. So a worker makes two fetches for them at most. A response that
+  kills whoever fetches it comes to each worker with readers at last, as it does to those who merely wait for it.
+- an invalidation came since the first began: the same. The second fetch begins after it, and if the tag is still the
+  same then so are the bytes, which whoever asked before the invalidation may have.
+- the origin has another representation by now: they are cut (`joined_cut`). Nobody has the rest any more: it died with
+  the leader, whom the origin would have given it. This takes a death and a new version within one transfer.
+- the origin fails: they are cut, as clients of that origin would be. So are those who read in a failed fetch's own
+  worker.
 - all readers leave: before the head, this ends here and a fetch of ours goes on; after it, see `release`.
 
-Who reads in the leader's own worker is cut when its origin fails, as a client of that origin would be.
+A leader that is dead and not yet buried, or stopped, is joined as if it lived: what it showed is there, and its end
+comes when the arbiter ends its claim. A `Join` that has ended is found by nobody: it leaves the table before it looks
+for a second fetch. What waits and has no byte yet is in no danger: it looks again, twice, and then fetches alone.
 """
 
 from __future__ import annotations
@@ -33,218 +52,27 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from accel.caching.stored import Incomplete, decode
 from accel.caching.validation import may_complete
-from accel.errors import ResponseTruncated
-from accel.http.message import Request
+from accel.errors import OriginError
+from accel.origin.fetch import OriginResponse
 from accel.proxy.asking import Asking
-from accel.proxy.contents import Entry, Found
-from accel.proxy.fill import Ending, Fill, shared_fill
-from accel.proxy.patience import wait_until
-from accel.proxy.streaming import SharedBody
-from accel.stats.counters import index
-from accel.store.store import Record
+from accel.proxy.contents import Found
+from accel.proxy.fill import Fill, shared_fill
+from accel.proxy.following import Join
+from accel.proxy.origin_view import origin_request
+from accel.proxy.patience import END_WAIT_S, wait_until
 
 if TYPE_CHECKING:
-    from accel.origin.fetch import OriginResponse
     from accel.proxy.service import Claim, Service
-
-_CUT, _RESUMED = index("joined_cut"), index("joined_resumed")
 
 
 class Unjoined(Enum):
     """Why there is nothing to read as it comes."""
 
     ENDED = "the fetch has ended"
+    APART = "it cannot be read as it comes, and its end is not near"
     UNFIT = "the fetch is of something else"
     LATE = "waiting does not pay any more"
-
-
-class Join:
-    """Another worker's fetch, for all requests of this worker that want what it brings."""
-
-    def __init__(self, service: Service, asking: Asking, key: bytes, claim: Claim, step: int, record: Record) -> None:
-        """`asking` is whoever came first, and asks again if it must; `key` is what the claim is for.
-
-        `step` is the claim's when `record`, of what came so far, was looked for.
-        """
-        incomplete = decode(record.meta)
-        assert isinstance(incomplete, Incomplete)
-        self._service, self._asking, self._flight, self._claim, self._step = service, asking, key, claim, step
-        self._meta = record.meta
-        self.key, self.length, self.number = incomplete.key, incomplete.length, incomplete.stored.number
-        self.entry = Entry(incomplete.stored, incomplete.length)
-        self.record: Record | None = None
-        self.has_head = self.is_shared = True
-        self.is_passed = False
-        self.status: int | None = incomplete.stored.status
-        self.backend = ""
-        self.retries = 0
-        self.error = ResponseTruncated("the fetch of another worker ended early")
-        self.body = SharedBody(service.limits.window_bytes)
-        self.body.keep(record)
-        self.may_resume = True
-        """Whether its readers have not been through this before."""
-        self._successor: Fill | Join | None = None
-        """Where its readers are now."""
-
-    @property
-    def request(self) -> Request:
-        """What whoever came first asked for."""
-        return self._asking.asked
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the last byte is there."""
-        return self.body.length == self.length
-
-    def fits(self, request: Request) -> bool:
-        """Whether what comes is the response for `request`, as far as is known, and was not purged since."""
-        return self._is_place(self._service.cache.find(request, self._service.now()))
-
-    def _is_place(self, found: Found) -> bool:
-        """Whether what comes belongs to where a request looked, and was not purged since."""
-        cache = self._service.cache
-        if found.key != self.key or not cache.may_join(found.primary, self.number):
-            return False
-        return cache.may_serve(found.primary, self.entry)
-
-    def start(self) -> None:
-        """Follow, for others of this worker too."""
-        self._service.flights.add(self._flight, self)
-        self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def head(self) -> Ending:
-        """As `Fill.head`: it is there."""
-        return Ending.STREAMING
-
-    def claim(self, claimant: object) -> OriginResponse | None:
-        """As `Fill.claim`: nobody here leads."""
-        return None
-
-    def release(self, claimant: object) -> None:
-        """As `Fill.release`; the last who goes ends it here, and there if they moved."""
-        if self._successor is not None:
-            self._successor.release(claimant)
-        if not self.body.reader_count:
-            self._leave()
-            self._task.cancel()
-
-    async def _follow(self) -> None:
-        goes_on = True
-        try:
-            while goes_on and not self.is_whole:
-                goes_on = await self._claim.changed(self._step)
-                self._step = self._claim.follow()
-                self._look()
-            await self._end()
-        finally:
-            self._leave()
-            self.body.fail(self.error)  # of no effect unless a defect or a cancellation left its readers waiting
-
-    def _leave(self) -> None:
-        """Nobody joins any more; each reader lets go of what it has read."""
-        self._service.flights.remove(self._flight, self)
-        self.body.stop_retaining()
-
-    def _look(self) -> None:
-        record = self._service.cache.under_way(self._claim.name)
-        if record is not None and record.length > self.body.length and record.meta == self._meta:
-            self.body.keep(record)
-
-    async def _end(self) -> None:
-        self._leave()
-        if self.is_whole:
-            self.body.end()
-        elif not await self._resume():
-            self._service.counters[_CUT] += self.body.reader_count
-            self.body.fail(self.error)
-
-    # The second fetch.
-
-    async def _resume(self) -> bool:
-        """Let the readers go on with another fetch of the same representation; False: they are to be cut."""
-        stored = self.entry.stored
-        if not self.may_resume or not self.body.reader_count or not may_complete(stored, stored):
-            return False
-        source = await self._find_source()
-        if isinstance(source, Fill):
-            await source.head()
-        if source is None or not self._is_completed_by(source):
-            if isinstance(source, Join):
-                source.release(self)  # it may have been made for us
-            return False
-        self._service.counters[_RESUMED] += self.body.reader_count
-        if source.record is not None:
-            self.body.keep(source.record)
-            self.body.end()
-        elif not isinstance(source, Found):
-            self._move_to(source)
-        return True
-
-    def _is_completed_by(self, source: Fill | Join | Found) -> bool:
-        """Whether the rest may be taken from there."""
-        if source.entry is None or source.key != self.key:
-            return False
-        if source.record is not None:
-            length: int | None = source.record.length
-        elif isinstance(source, Found) or not source.body.is_whole_so_far:
-            return False
-        else:
-            length = source.length
-        return length == self.length and may_complete(self.entry.stored, source.entry.stored)
-
-    def _move_to(self, flight: Fill | Join) -> None:
-        if isinstance(flight, Join):
-            flight.may_resume = False
-        self._successor = flight
-        self.body.hand_over(flight.body)
-
-    async def _find_source(self) -> Fill | Join | Found | None:
-        """Return what the rest may come from: a fetch, which is ours if nobody else's is under way, or what is stored.
-
-        It is not known yet that it brings the same; None: it does not.
-        """
-        service = self._service
-        found = self._look_again()
-        if found is None or self._is_settled(found):
-            return found
-        flight = service.flights.find(service, found)
-        if flight is not None:
-            return flight
-        claim = service.claim(found.key)
-        if claim is None or claim.leads:
-            return self._begin(claim)
-        joint = await joined(service, self._asking, found, claim, None)
-        if not isinstance(joint, Unjoined):
-            return joint
-        return self._look_again() if joint is Unjoined.ENDED else None
-
-    def _look_again(self) -> Found | None:
-        """Return what is stored now; None if nothing that could be there, or be fetched, is what began here."""
-        found = self._service.cache.find(self._asking.asked, self._service.now())
-        return found if self._is_place(found) and not found.is_marked else None
-
-    def _is_settled(self, found: Found) -> bool:
-        """Whether what is stored completes this, or came later; what is older the first fetch was to renew."""
-        if found.entry is None:
-            return False
-        is_newer = found.entry.stored.response_at > self.entry.stored.response_at
-        return is_newer or self._is_completed_by(found)
-
-    def _begin(self, claim: Claim | None) -> Fill | Found | None:
-        """Fetch for the readers, unless what they need was stored before the claim was ours."""
-        fill = None
-        try:
-            found = self._look_again()
-            if found is None or self._is_settled(found):
-                return found
-            fill = shared_fill(self._service, self._asking, found, None)
-            self._service.flights.begin(found, fill, claim)
-            return fill
-        finally:
-            if fill is None and claim is not None:
-                claim.release()
 
 
 async def joined(
@@ -252,29 +80,152 @@ async def joined(
 ) -> Join | Fill | Unjoined:
     """Wait for another worker's fetch until there is something to read, or it has ended; see the module's top.
 
-    Once its head shows that it will be stored, that is worth any wait; before, `until` then (None: any), and longer
-    only if a fetch of its own would have to queue before full backends.
+    Once its head shows that it will be stored and can be resumed, that is worth any wait; before, `until` then (None:
+    any), and longer only if a fetch of its own would have to queue before full backends.
     """
     goes_on = True
+    is_apart = is_over = False
     while True:
         step = claim.follow()
         local = service.flights.find(service, found)
         if local is not None:
             return local
-        record = service.cache.under_way(claim.name)
-        if record is not None:
-            join = Join(service, asking, found.key, claim, step, record)
+        join = _seen(service, asking, found.key, claim, step)
+        if join is not None:
             if not join.fits(asking.asked):
                 return Unjoined.UNFIT
-            if join.is_whole or (goes_on and record.length):
-                join.start()
+            if join.is_whole or (goes_on and join.is_resumable and join.body.length):
+                join.start(_resumed)
                 return join
         if not goes_on:
             return Unjoined.ENDED
-        if record is not None:
-            until = None
+        if is_over:
+            return Unjoined.APART
+        if join is not None and not is_apart:
+            is_apart = not join.is_resumable
+            until = asyncio.get_running_loop().time() + END_WAIT_S if is_apart else None
         if not await wait_until(until, claim.changed(step)):
-            if service.origin(asking.pool).reserve():
+            if not is_apart and service.origin(asking.pool).reserve():
                 return Unjoined.LATE
-            until = None
+            is_over, until = is_apart, None
         goes_on = claim.stands
+
+
+def _seen(service: Service, asking: Asking, key: bytes, claim: Claim, step: int) -> Join | None:
+    """Return what there is to see of a fetch."""
+    record = service.cache.under_way(claim.name)
+    return Join(service, asking, key, claim, step, record) if record is not None else None
+
+
+# The second fetch, and the third.
+
+
+async def _resumed(join: Join) -> bool:
+    """Let the readers go on with another fetch of the same representation; False: they are to be cut."""
+    if not join.body.reader_count or not join.is_resumable:
+        return False
+    source = None if join.has_taken_over else await _source_for(join)
+    if isinstance(source, Fill):
+        await source.head()
+    if source is None or source.entry is None or not _is_readable(source):
+        return await _is_finished(join)
+    if not _is_completed_by(join, source):
+        if isinstance(source, Join):
+            source.release(join)  # it may have been made for us
+        return False
+    if source.record is not None:
+        join.completes_with(source.record)
+    elif not isinstance(source, Found):
+        join.moves_to(source)
+    return True
+
+
+def _is_readable(source: Fill | Join | Found) -> bool:
+    """Whether all of it can be read there: a fetch that outgrew the store lets go of what its readers have."""
+    return isinstance(source, Found) or source.record is not None or source.body.is_whole_so_far
+
+
+def _is_completed_by(join: Join, source: Fill | Join | Found) -> bool:
+    """Whether the rest is the same there."""
+    if source.entry is None:
+        return False
+    length = source.length if not isinstance(source, Found) else None
+    if source.record is not None:
+        length = source.record.length
+    return length == join.length and may_complete(join.entry.stored, source.entry.stored)
+
+
+async def _source_for(join: Join) -> Fill | Join | Found | None:
+    """Return what the rest may come from: a fetch, which is ours if nobody else's is under way, or what is stored.
+
+    It is not known yet that it brings the same; None: only a fetch for the readers alone may.
+    """
+    service = join.service
+    found = _look_again(join)
+    if found is None or _is_settled(join, found):
+        return found
+    flight = service.flights.find(service, found)
+    if flight is not None:
+        return flight
+    claim = service.claim(found.key)
+    if claim is None or claim.leads:
+        return _begin(join, claim)
+    joint = await joined(service, join.asking, found, claim, None)
+    if not isinstance(joint, Unjoined):
+        return joint
+    return _look_again(join) if joint is Unjoined.ENDED else None
+
+
+def _look_again(join: Join) -> Found | None:
+    """Return what is stored now; None if nothing will be."""
+    found = join.service.cache.find(join.asking.asked, join.service.now())
+    return None if found.is_marked else found
+
+
+def _is_settled(join: Join, found: Found) -> bool:
+    """Whether what is stored completes this, or came later; what is older the first fetch was to renew."""
+    if found.entry is None:
+        return False
+    is_newer = found.entry.stored.response_at > join.entry.stored.response_at
+    return is_newer or _is_completed_by(join, found)
+
+
+def _begin(join: Join, claim: Claim | None) -> Fill | Found | None:
+    """Fetch for the readers, unless what they need was stored before the claim was ours."""
+    fill, service = None, join.service
+    try:
+        found = _look_again(join)
+        if found is None or _is_settled(join, found):
+            return found
+        fill = shared_fill(service, join.asking, found, None)
+        service.flights.begin(found, fill, claim)
+        return fill
+    finally:
+        if fill is None and claim is not None:
+            claim.release()
+
+
+async def _is_finished(join: Join) -> bool:
+    """Fetch for the readers alone, and store nothing; False: the origin does not give the same."""
+    response = await _fetched_again(join)
+    if response is None:
+        return False
+    try:
+        await join.goes_on_with(response)
+    except OriginError as error:
+        join.body.fail(error)
+    finally:
+        response.close()
+    return True
+
+
+async def _fetched_again(join: Join) -> OriginResponse | None:
+    try:
+        asked = origin_request(join.asking.asked, "", whole=True)
+        response = await join.service.origin(join.asking.pool).fetch(asked)
+    except OriginError:
+        return None
+    if response.head.body_length == join.length and may_complete(join.entry.stored, response.head):
+        return response
+    response.close()
+    return None

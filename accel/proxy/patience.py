@@ -25,6 +25,10 @@ A worker that is busy with the crowd itself may not have read yet what came for 
 less it can afford fetches in vain. So the wait is made in `_STEPS` steps, each armed when the one before was seen to be
 over: between two the loop has looked at its sockets.
 
+A long body that may not be read as it comes is waited for `END_WAIT_S` from its head on, whatever is known or told:
+most are a hit by then, and whoever waited has the whole sooner than by a fetch of its own. A slow one each worker
+fetches once more (`proxy.joining`), so that no client is kept without a byte until its end.
+
 Where backends are limited (`--max-connections`) no more give up than get a place at once: for the others the leader's
 place is the quickest way to an answer, and in the queue before full backends they would push everybody else out.
 
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
 _PAGES = 8192
 """As many as have their heads decoded in a worker; some 250 bytes each."""
 _KIN = 1024
+END_WAIT_S = 1.0
 _STEPS = 5
 _SURE = 3
 """One page may be an exception, and the second its twin."""

@@ -16,7 +16,7 @@ from accel.proxy.clients import Clients
 from accel.proxy.explain import explained
 from accel.proxy.fill import Fill
 from accel.proxy.flights import Flights
-from accel.proxy.joining import Join
+from accel.proxy.following import Join
 from accel.server.channel import Ask, Channel, Dump, Explain, Profile, Told
 from accel.server.inquiries import packed
 from accel.server.profiler import Profiler

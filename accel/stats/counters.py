@@ -50,7 +50,7 @@ COUNTERS: tuple[Declared, ...] = (
     Declared("collapsed", "", "misses that joined another request's fetch"),
     Declared("waits_given_up", "", "misses that stopped waiting for another's fetch and made their own"),
     Declared("joined_cut", "", "clients cut since the fetch of another worker that they had joined failed"),
-    Declared("joined_resumed", "", "clients that went on from a second fetch when such a one failed"),
+    Declared("joined_resumed", "", "clients that went on from another fetch when such a one failed"),
     Declared("not_modified", "", "304 answered to the client's own precondition"),
     Declared("partial", "", "206 answered from a stored whole"),
     Declared("tunnels", "", "connections that became a tunnel after the origin's 101"),

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from wire_scene import MakeScene, Scene
 
-collect_ignore = [] if find_spec("accel.store._shared") else ["test_joining.py"]
+if find_spec("accel.store._shared"):
+    from two_workers import flights, machine, make_machine  # noqa: F401
+
+    collect_ignore = []
+else:
+    collect_ignore = ["test_joining.py", "test_resuming.py"]
 collect_ignore_glob = [] if find_spec("accel.proxy._hot") else ["test_hot_*.py"]
 
 

@@ -42,7 +42,7 @@ STORED = st.builds(
 )
 VARIANTS = st.builds(VariantList, st.lists(NAMES, max_size=5).map(tuple), NUMBERS, NUMBERS)
 MARKS = st.builds(PassMark, TIMES, NUMBERS)
-INCOMPLETE = st.builds(Incomplete, st.binary(max_size=40), NUMBERS, STORED)
+INCOMPLETE = st.builds(Incomplete, st.binary(max_size=40), st.none() | st.integers(0, 2**63), STORED)
 
 
 @given(STORED | VARIANTS | MARKS | INCOMPLETE)
