@@ -34,9 +34,18 @@ include "_replay.pxi"
 include "_memory.pxi"
 include "_telling.pxi"
 
+cdef extern from "<sys/uio.h>":
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
 cdef extern from "sys/socket.h":
     enum: MSG_DONTWAIT, MSG_NOSIGNAL
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
     ssize_t send(int fd, const void *data, size_t length, int flags) nogil
+    ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
 
 cdef extern from *:
     """
@@ -51,7 +60,7 @@ cdef extern from *:
 
 cdef enum:
     OUT_BYTES = 64 * 1024
-    COPIED_BYTES = 16 * 1024  # longer bodies go out from where they lie
+    COPIED_BYTES = 8 * 1024  # longer bodies go out from where they lie
     MOST_HOSTS = 1024  # Host values whose table is known: a name has as many as it has spellings
     ENTRY_BYTES = 1024  # for each entry, on the average
     NOTED_EVERY_S = 30  # the general path's books order variants and tell an operator: neither is in a hurry
@@ -233,14 +242,16 @@ cdef class Replayer:
         if not replay.stands(self.words, age_s):
             self.known.drop(self.find())
             return self.is_not_known()
-        if is_long:
+        if is_long and not replay.is_whole:
             record = replay.keep()  # with the pin
             if record is None:
                 return self.is_not_known()
         if self.request_limit:
             closes = closes or connection.exchanges + 1 >= self.request_limit
         self.gather(replay, age_s, closes, is_long)
-        # From here on nothing is pinned but by `record`.
+        if is_long:
+            self.send_long(connection, replay, record)
+        # From here on nothing is pinned but by what the transport holds.
         self.is_last = closes
         if self.request_limit:
             connection.exchanges += 1
@@ -248,9 +259,7 @@ cdef class Replayer:
         if self.log is not None:
             self.ended_at = self.now()
             tell(self.log, &self.head, replay, connection, now, self.ended_at, age_s)
-        if is_long:
-            self.send_long(connection, record)
-        return not is_long
+        return True
 
     cdef inline Known *find(self) noexcept:
         """Return the place of the replay for `signature`."""
@@ -315,12 +324,41 @@ cdef class Replayer:
         if not is_long:
             replay.leave()
 
-    cdef send_long(self, connection, record):
-        """Send what is gathered, and a body from where it lies: its pin goes with the last buffer. None may follow."""
-        gathered = PyBytes_FromStringAndSize(self.out, self.filled)
+    cdef send_long(self, connection, Replay replay, record):
+        """Send what is gathered, and a body from where it lies: its pin goes with the last buffer.
+
+        A whole body that the socket takes at once leaves no object behind; `record` holds one in pieces.
+        """
+        cdef size_t sent = 0, gathered = self.filled
+        if replay.is_whole:
+            sent = self.take_both(connection, replay)
+            if sent == gathered + replay.length:
+                self.filled = 0
+                replay.leave()
+                return
+            record = replay.keep()
+        rest = record.slice(sent - min(sent, gathered), replay.length)
+        if sent < gathered:
+            rest.insert(0, PyBytes_FromStringAndSize(self.out + sent, gathered - sent))
         self.filled = 0
         self.is_blocked = True
-        connection.writelines([gathered, *record.chunks()])
+        connection.writelines(rest)
+
+    cdef size_t take_both(self, connection, Replay replay) except? 0:
+        """Return how much the socket takes of what is gathered and of the body behind it, in one call."""
+        cdef int fd = connection.fd
+        cdef iovec[2] parts
+        cdef msghdr message
+        cdef size_t sent
+        if fd < 0 or self.is_blocked:
+            return 0
+        parts[0].iov_base, parts[0].iov_len = self.out, self.filled
+        parts[1].iov_base, parts[1].iov_len = <void *>replay.body, replay.length
+        memset(&message, 0, sizeof(msghdr))
+        message.msg_iov, message.msg_iovlen = parts, 2
+        sent = max(0, sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL))
+        self.counters[BYTES_OUT] += sent
+        return sent
 
     cdef flush(self, connection):
         """Send what was gathered: straight to the socket, and what it does not take by the transport."""
