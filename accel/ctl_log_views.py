@@ -90,7 +90,8 @@ def _ms(seconds: float) -> float | None:
 def _time(seconds: float) -> str:
     if isnan(seconds):
         return "-"
-    return f"{seconds:.3g} s" if abs(seconds) >= 1 else f"{seconds * 1000:.3g} ms"
+    unit, scale = next(one for one in _UNITS if not seconds or abs(seconds) * one[1] >= 1 or one is _UNITS[-1])
+    return f"{seconds * scale:.3g} {unit}"
 
 
 def _shown(value: bytes) -> str:
@@ -98,4 +99,5 @@ def _shown(value: bytes) -> str:
     return value.decode("latin-1").encode("ascii", "backslashreplace").decode().translate(_CONTROLS)
 
 
+_UNITS = (("s", 1), ("ms", 1000), ("us", 1_000_000))
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}

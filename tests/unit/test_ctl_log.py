@@ -163,6 +163,15 @@ def test_a_long_block_tells_the_way_and_no_byte_of_a_client_reaches_the_terminal
     assert block.isascii() and "\x1b" not in block
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [
+    (12.5, "12.5 s"), (-40.0, "-40 s"), (0.0123, "12.3 ms"), (0.000715e-3, "0.715 us"), (0.0, "0 s"),
+])  # fmt: skip
+def test_a_time_has_the_unit_that_makes_it_short(world: World, seconds: float, shown: str) -> None:
+    world.record(NOW, age_s=seconds, ttl_s=0.5)
+
+    assert f"age {shown}, fresh for 500 ms" in world.run("--format", "long").stdout
+
+
 def test_a_line_of_json_has_what_the_access_log_has_and_more(world: World) -> None:
     world.record(NOW, outcome=2, reason=3, tags=b"a b")
 
