@@ -1,7 +1,8 @@
 """The live log as the admin gives it: where each worker's ring begins and ends, and its bytes, a piece at a time.
 
 Runs on the arbiter's loop, and so does a bounded amount of work for each question: what the bytes say is worked out by
-who asks (`stats.records`). Invariant: any row and place may be asked for; nothing outside a ring is ever given.
+who asks (`stats.records`), and who may map a ring reads it there (`stats.mapped_ring`). Invariant: any row and place
+may be asked for; nothing outside a ring is ever given.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ MOST_PAGES = 8
 
 
 def rows(rings: LogRings) -> dict[str, object]:
-    """Return who answers, when, and of each worker's row where its ring begins and ends, and how many were begun."""
+    """Return who answers, when, and of each worker's row its ring's name, begin and end, and how many were begun."""
     return {
         "pid": os.getpid(),
         "now": time.time(),
         "rows": {
-            str(row): {"oldest": reader.oldest(), "head": reader.head(), "records": reader.records()}
+            str(row): {
+                "name": rings.name(row),
+                "oldest": reader.oldest(),
+                "head": reader.head(),
+                "records": reader.records(),
+            }
             for row, reader in rings.readers().items()
         },
     }

@@ -40,7 +40,8 @@ def _lines(chunk: bytes, line_of: Callable[[LogRecord], str]) -> tuple[bytes, in
     records = list(records_of(chunk))
     if not records:
         return b"", 0, 0
-    return "".join(map(line_of, records)).encode(), records[0].number, records[-1].number
+    first = next((record.number for record in records if record.number), 0)
+    return "".join(map(line_of, records)).encode(), first, records[-1].number
 
 
 def _text(value: bytes) -> str:

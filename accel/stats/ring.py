@@ -45,7 +45,10 @@ log; perf_event_open(2) on rings that are written over (`write_backward`).
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
+import secrets
 from typing import Protocol
 
 from accel.stats.plain_ring import HEADER_BYTES, PAGE_BYTES, PlainWords, PlainWriter
@@ -165,11 +168,15 @@ class RingReader:
 
 
 class LogRings:
-    """The rings of one program, by the worker's row."""
+    """The rings of one program, by the worker's row.
+
+    Each has a name that no other ring has, under which others may map it (`mapped_ring`), and its size for ever.
+    """
 
     def __init__(self, ring_bytes: int) -> None:
         """`ring_bytes`: of each ring, rounded up to whole pages and to the least of them; 0 for no log."""
         self._size = max(LEAST_RING_BYTES, -(-ring_bytes // PAGE_BYTES) * PAGE_BYTES) if ring_bytes else 0
+        self._token = secrets.token_hex(8)
         self._memory: dict[int, memoryview] = {}
         self._readers: dict[int, RingReader] = {}
 
@@ -178,10 +185,25 @@ class LogRings:
         if not self._size:
             return None
         if row not in self._memory:
-            memory = memoryview(mmap.mmap(-1, HEADER_BYTES + self._size))
+            memory = _made(self.name(row), HEADER_BYTES + self._size)
             self._memory[row], self._readers[row] = memory, RingReader(memory)
         return self._memory[row]
+
+    def name(self, row: int) -> str:
+        """Return what the ring of a row is called."""
+        return f"accel-log-{self._token}-{row}"
 
     def readers(self) -> dict[int, RingReader]:
         """Return the reader of each ring so far; a copy: any thread may ask."""
         return self._readers.copy()
+
+
+def _made(name: str, size: int) -> memoryview:
+    """Return new memory; its mapping keeps a descriptor of it open, by which others find it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        return memoryview(mmap.mmap(fd, size))
+    finally:
+        os.close(fd)

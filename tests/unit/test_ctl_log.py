@@ -15,7 +15,7 @@ from fake_control import FakeControl
 from accel import ctl_log
 from accel.ctl_log_words import WORDS
 from accel.server import log_view
-from accel.stats.ring import RingWriter
+from accel.stats.ring import RingReader, RingWriter
 
 
 class Daemon:
@@ -59,9 +59,11 @@ class World:
         return [json.loads(line)["target"] for line in result.stdout.splitlines()]
 
 
-@pytest.fixture
-def world() -> World:
-    """Return a world without records."""
+@pytest.fixture(params=["mapped", "asked"])
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Return a world without records, whose rings can be mapped or not."""
+    if request.param == "asked":
+        monkeypatch.setattr(ctl_log, "mapped", lambda pid, name: None)
     return World()
 
 
@@ -196,20 +198,31 @@ def test_what_was_overrun_between_two_pieces_is_counted_and_said(
     monkeypatch.setattr(log_view, "MOST_PAGES", 1)
     for _ in range(1000):
         world.record(NOW)
-    asked = iter(range(100))
+    reads, read = iter(range(100)), RingReader.read
 
-    def overrun() -> None:
-        if next(asked) == 2:  # after a first piece
+    def overrun(reader: RingReader, offset: int) -> tuple[bytes, int]:
+        if next(reads) == 1:  # after a first piece
             for _ in range(5000):
                 world.record(NOW)
+        return read(reader, offset)
 
-    world.daemon.before = overrun
+    monkeypatch.setattr(RingReader, "read", overrun)
     result = world.run("--format", "json")
 
     assert " records were overrun before they were read: see --log-memory\n" in result.stderr
     said, shown = int(result.stderr.split()[0].replace(",", "")), result.stdout.splitlines()
     assert said > 1000
     assert json.loads(shown[-1])["id"] == f"1-{len(shown) + said}"
+
+
+def test_only_who_may_not_map_a_ring_asks_for_its_bytes(world: World, request: pytest.FixtureRequest) -> None:
+    asked = []
+    ask = world.daemon.ask
+    world.daemon.ask = lambda path, body=None: asked.append(body) or ask(path, body)  # type: ignore[assignment]
+    world.record(NOW)
+
+    assert world.targets() == ["/"]
+    assert asked == [None] if "[mapped]" in request.node.name else [None, {"row": 0, "from": 0}]
 
 
 def test_following_begins_with_what_comes_and_goes_over_to_a_new_program(

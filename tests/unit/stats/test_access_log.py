@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accel.stats import access_log
@@ -105,6 +105,7 @@ def test_the_compiled_lines_are_those_of_python(
 
 
 @given(st.integers(0, 1000), st.binary(min_size=1, max_size=8), st.integers(0, 1000))
+@example(8, b"\0", 0)
 def test_the_compiled_lines_are_those_of_python_of_damaged_bytes_too(place: int, damage: bytes, end: int) -> None:
     chunk = _chunk(4, user_agent=b"probe/1")
     place %= len(chunk)
