@@ -25,5 +25,13 @@ def test_every_server_that_is_installed_answers_rightly_side_by_side() -> None:
     assert "all answers were right" in run("side_by_side.py")
 
 
+def test_every_record_of_a_short_day_is_read_by_everybody() -> None:
+    assert "every record was read" in run("fast_day.py")
+
+
+def test_what_looking_costs_is_measured_while_everybody_looks() -> None:
+    assert "observed" in run("observed.py").splitlines()
+
+
 def test_every_piece_of_a_hit_runs_by_itself() -> None:
     assert "pieces ran" in run("micro.py")

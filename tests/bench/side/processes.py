@@ -76,12 +76,17 @@ class Process:
 
     def cpu_ns(self) -> int:
         """Return the user and system time that all of them used so far."""
-        return sum(int(text.split()[0]) for pid in self.pids() for text in _texts(pid, "task/*/schedstat"))
+        return sum(map(cpu_ns, self.pids()))
 
     def memory_bytes(self) -> int:
         """Return what all of them hold of the machine's memory, shared pages by their shares (PSS)."""
         texts = [text for pid in self.pids() for text in _texts(pid, "smaps_rollup")]
         return sum(int(kib) << 10 for text in texts for kib in re.findall(r"^Pss: +(\d+) kB", text, re.MULTILINE))
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the user and system time that all threads of one process used so far."""
+    return sum(int(text.split()[0]) for text in _texts(pid, "task/*/schedstat"))
 
 
 def _texts(pid: int, pattern: str) -> Iterator[str]:
