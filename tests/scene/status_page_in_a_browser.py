@@ -15,10 +15,12 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from accel_process import Accel, StartAccel
+from children import eventually
 from fault_origin import FaultOrigin, StartFaultOrigin, raw, reply
 from http_clients import ask
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -26,8 +28,11 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 CHROMIUM = os.environ.get("ACCEL_CHROMIUM", "/usr/bin/chromium")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 ADMIN = "127.0.0.1:19580"
-SOON_MS = 8000
+SOON_MS, AT_ONCE_MS = 20_000, 300
 PAGES = 200
+DEATHS = 5
+"""Of one worker, each younger than half a second: then the next one comes after two seconds or more."""
+expect.set_options(timeout=SOON_MS)
 MOST_HIT = re.compile(r"^([5-9]\d|100)\b.*%")
 
 
@@ -54,9 +59,13 @@ class Shown:
     def figure(self, name: str) -> Locator:
         return self.page.locator(".tile", has_text=name).locator("b")
 
+    def keep(self, picture: Path) -> None:
+        """Keep a screenshot."""
+        self.page.screenshot(path=picture, full_page=True)
+
     def close(self, picture: Path) -> None:
         """Keep a screenshot; fail if the page is wider than its window or its console said anything."""
-        self.page.screenshot(path=picture, full_page=True)
+        self.keep(picture)
         wide = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         self.page.close()
         assert (self.said, wide) == ([], 0)
@@ -82,8 +91,9 @@ class Load:
         while not self._ended.is_set():
             number += 1
             connection = http.client.HTTPConnection("127.0.0.1", self._port)
-            connection.request("GET", f"/page/{number % PAGES if number % 3 else 0}")
-            connection.getresponse().read()
+            with suppress(ConnectionError, http.client.HTTPException):  # its worker may be killed
+                connection.request("GET", f"/page/{number % PAGES if number % 3 else 0}")
+                connection.getresponse().read()
             connection.close()
 
 
@@ -124,6 +134,7 @@ def test_under_load_its_figures_move(
         first = shown.page.locator("#about").inner_text()
         expect(shown.page.locator("#about")).not_to_have_text(first)
         expect(shown.figure("requests a second")).not_to_have_text("0")
+        expect(shown.page.locator("#store div", has_text="stored in all").locator("dd")).to_have_text(str(PAGES))
         expect(shown.page.locator("#misses tbody")).to_contain_text("nothing was stored for it")
         expect(shown.figure("median time of misses")).to_have_text(re.compile("s$"))
         paper = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -141,11 +152,13 @@ def test_a_button_takes_a_backend_out_and_gives_it_back(
     row.get_by_role("button", name="Drain").click()
     accel.wait_backend(address, "draining")
     expect(row.locator(".state")).to_have_text("draining")
+    expect(row.get_by_role("button")).to_have_text("Enable", timeout=AT_ONCE_MS)
+    shown.keep(tmp_path / "draining.png")
     row.get_by_role("button", name="Enable").click()
     accel.wait_backend(address, "up")
 
     expect(row.get_by_role("button")).to_have_text("Drain")
-    shown.close(tmp_path / "drained.png")
+    shown.close(tmp_path / "enabled.png")
 
 
 def test_a_backend_that_is_down_is_said_with_its_reason(
@@ -173,6 +186,34 @@ def test_a_worker_that_is_replaced_is_counted(accel: Accel, browser: Browser, tm
     expect(shown.page.locator("#workers tbody tr").first.locator("[data-label=restarts]")).to_have_text("1")
     expect(shown.page.locator("#workers .state").first).to_have_text("accepting")
     shown.close(tmp_path / "restarted.png")
+
+
+def test_a_worker_that_dies_young_is_shown_restarting_until_its_successor_accepts(
+    accel: Accel, browser: Browser, tmp_path: Path
+) -> None:
+    shown = Shown(browser, DESKTOP)
+    first = shown.page.locator("#workers tbody tr").first
+
+    with Load(accel.port):
+        kill_young(accel, DEATHS)
+        expect(first.locator(".state")).to_have_text("restarting")
+        expect(shown.page.locator("#problems")).to_contain_text("1 of 2 workers accept connections")
+        shown.keep(tmp_path / "restarting.png")
+        expect(first.locator(".state")).to_have_text("accepting")
+        expect(first.locator("[data-label=restarts]")).to_have_text(str(DEATHS))
+        expect(shown.page.locator("#verdict")).to_have_text("all is well")
+
+    shown.close(tmp_path / "restarted_again.png")
+
+
+def kill_young(accel: Accel, times: int) -> None:
+    """Kill worker 1 and its successors, each as soon as it is there: the more often, the longer accel waits."""
+    killed = 0
+    while killed < times:
+        row = eventually("one is there", lambda: next((one for one in accel.workers() if one["number"] == 1), None))
+        if row["restarts"] == killed:
+            os.kill(row["pid"], signal.SIGKILL)
+            killed += 1
 
 
 def test_when_accel_stops_the_page_says_so_and_goes_on_with_the_next(

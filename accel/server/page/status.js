@@ -70,17 +70,18 @@ function drawLatency(latency) {
   }
 }
 
-function drawStore(store) {
+function drawStore(now) {
+  const store = now.store;
   const hasMap = store.kind === "shared" && store.map;
   at("map").hidden = at("map-said").hidden = at("store-legend").hidden = !hasMap;
-  const facts = [["kind", store.kind === "shared" ? "one for all workers" : "one in each worker"], ["memory", bytes(store.size_bytes)]];
+  const facts = [["kind", store.kind === "shared" ? "one for all workers" : "one in each worker"], ["memory", bytes(now.facts.memory_bytes)]];
   if (hasMap) {
     mapped = atob(store.map);
     drawMap(at("map"), mapped);
     facts.push(
       ["filled", `${bytes(store.filled_bytes)} (${percent(store.filled_bytes / (mapped.length * store.segment_bytes))})`],
       ["responses, about", count(store.records)], ["segments", `${count(mapped.length)} of ${bytes(store.segment_bytes)}`],
-      ["stored in all", count(store.written)], ["evicted in all", count(store.evicted)], ["found no room", count(store.refused)]);
+      ["stored in all", count(of(now, "stored"))], ["evicted in all", count(of(now, "evicted"))], ["found no room", count(store.refused)]);
   }
   const list = at("store");
   if (list.children.length !== facts.length) list.replaceChildren(...facts.map(() => el("div", "", el("dt"), el("dd"))));
@@ -159,8 +160,8 @@ function draw(now) {
   drawTiles(now, recent);
   drawHistory();
   drawBackends(now.backends, rowRates(snapshots[0], now, "backends", "address", "requests"));
-  drawWorkers(now.workers, rowRates(snapshots[0], now, "workers", "number", "requests"));
-  drawStore(now.store);
+  drawWorkers(now.workers, now.facts.workers, rowRates(snapshots[0], now, "workers", "number", "requests"));
+  drawStore(now);
   drawCounters(now.counters, recent);
   drawVerdict(problemsOf(now, recent));
   askTheRest(facts.generation).catch(() => {});  // it is asked again with the next snapshot

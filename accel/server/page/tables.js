@@ -1,6 +1,6 @@
 // The tables: backends with their buttons, workers, policies, overrides, counters.
 
-const STATE_CLASS = { up: "good", accepting: "good", starting: "warn", draining: "warn", leaving: "warn", down: "bad" };
+const STATE_CLASS = { up: "good", accepting: "good", starting: "warn", draining: "warn", leaving: "warn", restarting: "warn", down: "bad" };
 const state = name => [name, "state " + (STATE_CLASS[name] || "")];
 const TOKEN = document.querySelector("meta[name=accel-token]").content;
 const MEANINGS = JSON.parse(at("meanings").textContent);
@@ -49,6 +49,7 @@ async function changeBackend(address, button) {
   button.disabled = true;
   try {
     await post(isDraining ? "/drain" : "/undrain", { backend: address });
+    button.disabled = false;  // drawn with its new word
     const shown = lastBackends.find(one => one.address === address);
     if (shown) { shown.state = isDraining ? "draining" : "up"; drawBackends(lastBackends, {}); }
   } catch (error) {
@@ -82,18 +83,21 @@ function drawBackends(backends, rates) {
 let workerRates = {};
 const workerTable = tabled(at("workers"), [
   ["worker", "key", one => String(one.number)],
-  ["process", "number", one => String(one.pid)],
+  ["process", "number", one => one.pid ? String(one.pid) : "–"],
   ["state", "", one => state(one.state)],
   ["age", "number", one => time(Math.max(1, Math.floor(one.age_s)))],
   ["clients", "number", one => count(one.connections)],
   ["a second", "number", one => rate(workerRates[one.number] || 0)],
   ["heartbeat", "number", one => [time(one.heartbeat_age_s), one.heartbeat_age_s > 1 ? "bad" : ""]],
-  ["restarts", "number", one => [String(one.restarts), one.restarts ? "warn" : ""]],
+  ["restarts", "number", one => [String(one.restarts ?? "–"), one.restarts ? "warn" : ""]],
 ]);
 
-function drawWorkers(workers, rates) {
+// A dead worker whose successor is not there yet has no row in the snapshot.
+function drawWorkers(workers, wanted, rates) {
+  const missing = Array.from({ length: wanted }, (_, index) => index + 1).filter(number => !workers.some(one => one.number === number));
+  const waiting = missing.map(number => ({ number, state: "restarting", age_s: NaN, connections: 0, heartbeat_age_s: NaN }));
   workerRates = rates;
-  workerTable(workers, one => one.number);
+  workerTable([...workers, ...waiting].sort((first, second) => first.number - second.number), one => one.number);
 }
 
 const policyTable = tabled(at("policies"), [
