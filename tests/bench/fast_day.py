@@ -35,7 +35,7 @@ from observers import Page, Tool, heed_interrupts
 
 from accel.ctl_top import KEYS, RANKINGS
 
-RECORDS, SMOKE_RECORDS = 10_000_000, 20_000
+RECORDS, SMOKE_RECORDS = 10_000_000, 10_000
 WORKERS = 2
 WINDOW = 40_000
 """So many records may be pushed before the slowest formats have been printed: less than the rings hold."""

@@ -39,7 +39,7 @@ MOST = 0.03
 SETTLED_S = 1.0
 """After the observers were stopped or went on: by then they have read what had piled up."""
 STARTED_S = 30.0
-PROBE_REQUESTS = 30_000
+PROBE_REQUESTS, SMOKE_REQUESTS = 30_000, 2000
 LOW_PRIORITY = 10
 TOOLS = {"log": (("log", "--follow"), False), "top": (("top",), True)}
 
@@ -90,7 +90,7 @@ class Observers:
 class Bench:
     """accel under load, and who looks at it."""
 
-    def __init__(self, stack: ExitStack, share: float) -> None:
+    def __init__(self, stack: ExitStack, share: float, probe_requests: int) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         programs = built(directory)
         self._load_program = programs["load"]
@@ -106,7 +106,7 @@ class Bench:
         stack.callback(self.accel.end)
         self.accel.wait_for(self._place.port)
         eventually("the admin answers", self._admin.exists)
-        self.rate = share * self._capacity()
+        self.rate = share * self._capacity(probe_requests)
         load = stack.enter_context(self._load("s:1000000", f"rate={self.rate:.0f}"))
         stack.callback(load.kill)
         self.observers = Observers(stack, directory, self._admin)
@@ -121,11 +121,11 @@ class Bench:
         load.stdin.flush()
         return load
 
-    def _capacity(self) -> float:
+    def _capacity(self, requests: int) -> float:
         """Return how many hits a second take all of the server's core."""
         for _ in range(2):  # the first time is for warmth
             before = self._now()
-            with self._load(f"n:{PROBE_REQUESTS}") as load:
+            with self._load(f"n:{requests}") as load:
                 load.wait()
             costs = self._since(before)
         return 1e6 / costs.worker
@@ -192,7 +192,7 @@ def main() -> None:
     heed_interrupts()
     os.sched_setaffinity(0, LOAD_CORES)
     with ExitStack() as stack:
-        bench = Bench(stack, chosen.share)
+        bench = Bench(stack, chosen.share, SMOKE_REQUESTS if chosen.smoke else PROBE_REQUESTS)
         found = pairs(bench, 1, 0.3) if chosen.smoke else pairs(bench, chosen.pairs, chosen.seconds)
         most = show(bench, found)
     print("observed")
