@@ -22,11 +22,6 @@ _NEVER_UPDATED = frozenset({b"content-encoding", b"content-length", b"content-ra
 """They describe the body that is stored, and the update brings none (RFC 9111 §3.2)."""
 
 
-def can_validate(stored: Stored) -> bool:
-    """Whether the stored response has a validator to ask with."""
-    return stored.etag is not None or stored.last_modified is not None
-
-
 def conditional_fields(stored: Stored) -> list[Line]:
     """Return the fields that make a request ask whether `stored` still holds (RFC 9111 §4.3.1)."""
     lines = ((b"if-none-match", stored.etag), (b"if-modified-since", stored.last_modified))
