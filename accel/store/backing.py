@@ -32,21 +32,43 @@ def anonymous(size: int, what: str = "store", mend: str = "lower --memory") -> i
     return fd
 
 
-def locked(path: Path, *, replaces: bool = False) -> int:
+def locked(path: Path) -> int:
     """Return a file that nobody else has, made if it is not there, with the directory (0700) that it lies in.
 
-    `replaces`: a new file takes the name, and whoever has the old one keeps it, without a name. Raises StartError,
-    which is InUse where somebody else has the file.
+    Raises StartError, which is InUse where somebody else has the file.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if replaces:
-            path.unlink(missing_ok=True)
         while (fd := _opened(path)) is None:
             pass  # the name went to another file meanwhile
     except OSError as error:
         raise StartError(f"--store: cannot use {path}: {error.strerror}") from error
     return fd
+
+
+def beside(path: Path, size: int, mend: str) -> int:
+    """Return a file of `size` zeros that nobody else has, to be put in the place of the one at `path`.
+
+    Raises StartError, which says `mend`; the one at `path` is what it was then. What a killed program left is used.
+    """
+    place = _beside(path)
+    fd = locked(place)
+    try:
+        os.truncate(fd, 0)
+        allocate(fd, size, mend)
+    except StartError:
+        place.unlink()
+        os.close(fd)
+        raise
+    return fd
+
+
+def put_in_place(path: Path) -> None:
+    """Give the name `path` to the file beside it; whoever has the old one keeps it, without. Raises StartError."""
+    try:
+        _beside(path).replace(path)
+    except OSError as error:
+        raise StartError(f"--store: cannot use {path}: {error.strerror}") from error
 
 
 def allocate(fd: int, size: int, mend: str, what: str = "store") -> None:
@@ -55,6 +77,10 @@ def allocate(fd: int, size: int, mend: str, what: str = "store") -> None:
         os.posix_fallocate(fd, 0, size)
     except OSError as error:
         raise StartError(f"the {what}'s {size >> 20} MiB could not be had ({error.strerror}): {mend}") from error
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
 
 
 def _opened(path: Path) -> int | None:

@@ -63,20 +63,18 @@ class SharedArena:
         when there is not as much to be had, `backing.InUse` when another program has the file.
         """
         plan = layout.plan(memory_bytes, row_count, segment_bytes)
-        fd = backing.anonymous(plan.size) if path is None else backing.locked(path, replaces=replaces)
-        self.cold_why = "" if path is None else _why_cold(fd, plan)
+        fd, self.cold_why = _memory(plan, path, replaces)
         """Why a file was begun anew; empty if it was not, or there is none."""
         self.revived: Revived | None = None
         """What was found in the file, if it was used as it was."""
-        if path is not None:
-            os.truncate(fd, 0 if self.cold_why else plan.size)
-            backing.allocate(fd, plan.size, "lower --memory, or let --store name a directory with more room")
         self._map_in(fd, plan, memory_bytes, 0)
         if path is None or self.cold_why:
             header.write_new(self.mapping, plan)
         else:
             header.begin_epoch(self.mapping)
             self.revived = _revived(self.mapping)
+        if path is not None and replaces:
+            backing.put_in_place(path)
         self._look_in()
 
     @classmethod
@@ -205,6 +203,20 @@ class SharedStore(Core):
         """`max_body_bytes` None means an eighth of the arena."""
         most = arena.memory_bytes // layout.LARGEST_SHARE if max_body_bytes is None else max_body_bytes
         super().__init__(most, writer_bytes, decoded_records)
+
+
+def _memory(plan: layout.Plan, path: Path | None, replaces: bool) -> tuple[int, str]:
+    """Return memory or a file for an arena, and why a file's content is not used; see `SharedArena`."""
+    if path is None:
+        return backing.anonymous(plan.size), ""
+    mend = "lower --memory, or let --store name a directory with more room"
+    if replaces:
+        return backing.beside(path, plan.size, mend), "the file is new"
+    fd = backing.locked(path)
+    why = _why_cold(fd, plan)
+    os.truncate(fd, 0 if why else plan.size)
+    backing.allocate(fd, plan.size, mend)
+    return fd, why
 
 
 def _why_cold(fd: int, plan: layout.Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -144,6 +145,22 @@ def test_a_new_program_may_take_the_name_and_leave_the_file_to_the_old_one(path:
     assert SharedStore(new, 0).get(b"k") is None
     assert body(SharedStore(old, 1).get(b"k")) == b"old"
     assert path.stat().st_size == new.plan.size
+
+
+def test_a_new_program_that_has_no_room_leaves_name_and_file_to_the_old_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = opened(path)
+
+    def full(fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StartError, match="No space left"):
+        opened(path, 2 * MEMORY_BYTES, replaces=True)
+
+    assert list(path.parent.iterdir()) == [path]
+    assert os.path.samestat(path.stat(), os.fstat(old.fd))
 
 
 @pytest.mark.parametrize(
