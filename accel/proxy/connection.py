@@ -70,13 +70,14 @@ class ClientConnection(Output):
         "since",
     )
 
-    def __init__(self, clients: Clients) -> None:
-        super().__init__(clients.counters)
+    def __init__(self, clients: Clients, fd: int = -1, address: object = None) -> None:
+        """`fd`, `address`: the socket and its peer, where whoever accepted it says so; else the transport is asked."""
+        super().__init__(clients.counters, fd)
         self._clients = clients
         self.phase = Phase.IDLE
         self.since = clients.now_mono()
         self.parser = RequestParser(self, clients.limits)
-        self.client_ip = ""
+        self.client_ip = _ip(address)
         self.id = 0
         """Of those of this worker, from 1; 0: not admitted yet."""
         self._hot = None if clients.service.hot is None else clients.service.hot.replayer
@@ -101,7 +102,8 @@ class ClientConnection(Output):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.open(transport, self._clients.limits.window_bytes)
-        self.client_ip = _peer(self.transport)
+        if not self.client_ip:
+            self.client_ip = _ip(transport.get_extra_info("peername"))
         self._clients.admit(self)
 
     def data_received(self, data: bytes) -> None:
@@ -375,9 +377,8 @@ class ClientConnection(Output):
             self.transport.resume_reading()
 
 
-def _peer(transport: asyncio.Transport) -> str:
-    """Return the client's IP address, an IPv4 one without its IPv6 clothes; empty for a unix socket."""
-    peer = transport.get_extra_info("peername")
-    if not isinstance(peer, tuple):
+def _ip(address: object) -> str:
+    """Return a peer's IP address, an IPv4 one without its IPv6 clothes; empty for a unix socket."""
+    if not isinstance(address, tuple):
         return ""
-    return str(peer[0]).removeprefix("::ffff:")
+    return str(address[0]).partition("%")[0].removeprefix("::ffff:")

@@ -27,13 +27,13 @@ class Output(asyncio.Protocol):
 
     __slots__ = ("_corked", "_counters", "_pace", "_writable", "_written_bytes", "fd", "is_lost", "transport")
 
-    def __init__(self, counters: CounterRow) -> None:
+    def __init__(self, counters: CounterRow, fd: int = -1) -> None:
         self._counters = counters
         self._corked = b""  # an answer's head that waits for the first piece of its body
         self._pace = ReadingPace()
         self._writable: asyncio.Future[None] | None = None
         self._written_bytes = 0
-        self.fd = -1
+        self.fd = fd
         """The socket, where that may be written to beside the transport; else -1."""
         self.is_lost = False
 
@@ -41,8 +41,9 @@ class Output(asyncio.Protocol):
         """Begin; the client may leave `window_bytes` unread before it is waited for."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=window_bytes)
-        sock = self.transport.get_extra_info("socket")
-        self.fd = sock.fileno() if sock is not None else -1
+        if self.fd < 0:
+            sock = self.transport.get_extra_info("socket")
+            self.fd = sock.fileno() if sock is not None else -1
 
     @property
     def is_held(self) -> bool:

@@ -12,12 +12,14 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
 from accel.server.journal import note
 from accel.server.scoreboard import WorkerBoard
 
+_STREAM = int(socket.SOCK_STREAM)
 _BATCH = 8
 _SOME = 4
 """What a worker takes that has looked away in vain: the others are busy."""
@@ -31,6 +33,14 @@ _EXHAUSTED_S = 0.1
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _FADING = 0.75
 """What is left of the memory of recent accepts after each beat (0.25 s)."""
+
+
+class _Accepted(socket.socket):
+    """A socket that makes no enums of its numbers: the event loop asks for them a few times a connection."""
+
+    __slots__ = ()
+    family = socket.SocketType.family  # type: ignore[assignment]
+    type = socket.SocketType.type  # type: ignore[assignment]
 
 
 class Acceptor:
@@ -83,9 +93,10 @@ class Acceptor:
             self._take(sock, min(_BATCH, 1 + int(room / 2)))  # each one is load twice: held, and recent
 
     def _take(self, sock: socket.socket, most: int) -> None:
+        family = int(sock.family)
         for _ in range(most):
             try:
-                accepted, _ = sock.accept()
+                fd, address = sock._accept()  # type: ignore[attr-defined]  # as `accept`, which makes enums
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -94,12 +105,13 @@ class Acceptor:
                 note("accept-failed", why=error.strerror, mend="raise the open-file limit")
                 self._look_away(sock, _EXHAUSTED_S)
                 return
-            self._open_connection(accepted)
+            self._open_connection(_Accepted(family, _STREAM, 0, fd), address)
 
-    def _open_connection(self, accepted: socket.socket) -> None:
+    def _open_connection(self, accepted: socket.socket, address: object) -> None:
         accepted.setblocking(False)
         self._recent += 1
-        opening = self._loop.connect_accepted_socket(lambda: ClientConnection(self._clients), accepted)
+        make = partial(ClientConnection, self._clients, accepted.fileno(), address)
+        opening = self._loop.connect_accepted_socket(make, accepted)
         task: asyncio.Task[object] = self._loop.create_task(opening)
         self._opening.add(task)
         task.add_done_callback(self._opened)

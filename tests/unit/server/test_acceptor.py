@@ -19,8 +19,9 @@ from accel.server.scoreboard import WorkerBoard
 class FakeConnection(asyncio.Protocol):
     """What a client connection is to the acceptor: a protocol that tells its clients."""
 
-    def __init__(self, clients: FakeClients) -> None:
+    def __init__(self, clients: FakeClients, fd: int, address: object) -> None:
         self._clients = clients
+        clients.accepted.append((fd, address))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._clients.transports.append(transport)
@@ -33,6 +34,7 @@ class FakeClients:
 
     def __init__(self) -> None:
         self.transports: list[asyncio.BaseTransport] = []
+        self.accepted: list[tuple[int, object]] = []
         self.changed = asyncio.Event()
         self.on_change: Callable[[int], None] = lambda count: None
 
@@ -107,6 +109,16 @@ async def test_all_who_wait_are_taken_and_counted(door: Door) -> None:
     assert door.board.load >= 20
 
 
+async def test_a_connection_is_told_its_socket_and_who_came(door: Door) -> None:
+    door.knock(3)
+    door.acceptor.open()
+    await door.held(3)
+
+    infos = [transport.get_extra_info for transport in door.clients.transports]
+    assert [(info("socket").fileno(), info("peername")) for info in infos] == door.clients.accepted
+    assert [address for _, address in door.clients.accepted] == [end.getsockname() for end in door.outside]
+
+
 async def test_recent_accepts_weigh_for_about_a_second(door: Door) -> None:
     door.acceptor.open()
     door.knock(8)
@@ -155,10 +167,10 @@ class _Exhausted(socket.socket):
 
     failures: Any = ()
 
-    def accept(self) -> tuple[socket.socket, Any]:
+    def _accept(self) -> tuple[int, Any]:
         for number in self.failures:
             raise OSError(number, "too many")
-        return super().accept()
+        return super()._accept()  # type: ignore[misc, no-any-return]
 
 
 async def test_a_want_of_descriptors_is_waited_out(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
