@@ -6,6 +6,7 @@ prints it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import random
@@ -50,9 +51,14 @@ class Killing:
 
 
 def client_ports(pid: int, port: int) -> set[int]:
-    """Return the client's port of each connection that a (stopped) process holds on its listening `port`."""
-    links = [link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()]
-    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    """Return the client's port of each connection that a process holds on its listening `port`.
+
+    Of one that has not been stopped, some that it opens or closes meanwhile may be missing.
+    """
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            inodes.add(link.readlink().name.removeprefix("socket:[").removesuffix("]"))
     found = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
