@@ -63,6 +63,7 @@ setup(
         extension("accel.stats._ring", "accel/stats/_ring.pxd"),
         extension("accel.stats._lines"),
         extension("accel.proxy._hot", "accel/proxy/_*.pxi", "accel/store/_shared.pxd", "accel/stats/_ring.pxd"),
+        extension("accel.proxy._relay", "accel/proxy/_*.pxi", "accel/store/_shared.pxd", "accel/stats/_ring.pxd"),
     ],
     cmdclass={"build_ext": BuildExtension},
 )

@@ -80,6 +80,11 @@ class ResponseParser:
         """What came behind a 101: no longer HTTP."""
 
     @property
+    def has_head(self) -> bool:
+        """Whether the final head was read."""
+        return self.head is not None
+
+    @property
     def may_reuse(self) -> bool:
         """Whether another exchange may follow a response that is complete."""
         return self.head is not None and self.head.keep_alive and not self.is_stray

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from accel.http.message import Line
 
-_ODD_NAMES = {
+ODD_NAMES = {
     b"cdn-cache-control": b"CDN-Cache-Control",
     b"content-md5": b"Content-MD5",
     b"dnt": b"DNT",
@@ -33,7 +33,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 @lru_cache(maxsize=256)
 def canonical_name(name: bytes) -> bytes:
     """Return a lower-case field name in the case that people expect to read: `etag` -> `ETag`."""
-    return _ODD_NAMES.get(name) or b"-".join(part.capitalize() for part in name.split(b"-"))
+    return ODD_NAMES.get(name) or b"-".join(part.capitalize() for part in name.split(b"-"))
 
 
 def field_lines(lines: Iterable[Line]) -> bytes:

@@ -28,6 +28,10 @@ class BackendBoard(Protocol):
         """Take the next number of a counter that all workers share."""
         ...
 
+    def changes(self) -> object:
+        """Return a value that differs after each change of what `is_available` and `ramp` say."""
+        ...
+
     def is_available(self, row: int) -> bool:
         """Tell whether the backend is up and not draining."""
         ...
@@ -91,9 +95,15 @@ class Balancer:
         self._order = _ORDERS[balance]
         self._max_connections = max_connections
         self._random = random or Random()
+        self._seen: object = None
+        self._turns: tuple[Backend, ...] = ()
 
     def pick(self, exclude: Collection[int] = ()) -> Backend | None:
         """Claim a place on a backend outside `exclude` (rows); None if none is up or all of them are full."""
+        if not exclude and self._order is Balancer._round_robin:
+            own = self._own_turn()
+            if own is not None:
+                return own
         available = self._available(exclude)
         if not available:
             return None
@@ -101,6 +111,24 @@ class Balancer:
             if self._claim(backend.row):
                 return backend
         return None
+
+    def _own_turn(self) -> Backend | None:
+        """Claim a place on whose turn it is, as nearly every fetch does; the order is kept while no backend changes.
+
+        None, and no turn was taken, unless all that are up take their whole weight, without limit.
+        """
+        changes = self._board.changes()  # before what they are about
+        if changes != self._seen:
+            available = self._available(())
+            is_simple = all(self._board.ramp(backend.row) >= FULL_RAMP for backend in available)
+            schedule = smooth_schedule(tuple([backend.weight for backend in available])) if available else ()
+            self._turns = tuple([available[place] for place in schedule]) if is_simple else ()
+            self._seen = changes
+        if not self._turns or self._max_connections:
+            return None
+        backend = self._turns[self._board.next_turn() % len(self._turns)]
+        self._board.add_in_flight(backend.row, 1)
+        return backend
 
     def release(self, backend: Backend) -> None:
         """Give a claimed place back."""

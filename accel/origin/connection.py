@@ -62,6 +62,11 @@ class Reader(Protocol):
     buffered: int
 
     @property
+    def has_head(self) -> bool:
+        """Whether the final head has come."""
+        ...
+
+    @property
     def may_reuse(self) -> bool:
         """Whether another exchange may follow a response that is complete."""
         ...
@@ -390,6 +395,6 @@ def _cut_short(parser: Reader) -> OriginError:
     """Return what a connection that was lost without a clean end means for the response."""
     if not parser.started:
         return ClosedUnanswered("connection lost before any answer")
-    if parser.head is None:
+    if not parser.has_head:
         return BadResponse("connection lost within the head")
     return ResponseTruncated("connection lost before the end of the body")

@@ -11,36 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from accel.config import Limits, OriginOptions
 from accel.errors import ClosedUnanswered, ConnectFailed, NoBackend, OriginError
-from accel.http.message import CHUNKED, Fields, Line, Response
+from accel.http.message import Response
 from accel.http.response_parser import ResponseParser
-from accel.http.writer import request_head
 from accel.origin import tracing
+from accel.origin.attempt import Attempt, Begun, OriginRequest, RetryBudget
 from accel.origin.balancer import Backend, BackendBoard, Balancer
 from accel.origin.connection import OriginConnection
 from accel.origin.pool import BackendPool
 from accel.origin.queue import FetchQueue
 from accel.origin.resolver import Resolver
-from accel.origin.upload import BodySource, Upload
 from accel.stats.counters import CounterRow, index
 
-__all__ = ["IDEMPOTENT", "BodySource", "Origin", "OriginRequest", "OriginResponse", "RetryBudget"]
-
-RETRY_BURST = 10.0
-"""Retries that may come at once, whatever their share: one keep-alive race each is normal after a restart."""
 FRESH_IDLE_S = 1.0
 """A request that may not be sent twice takes no connection idle for longer: the backend may be closing it."""
 
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-"""Methods of requests that may be sent again after they may have arrived (RFC 9110 §9.2.2)."""
-_BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 _OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """No descriptor, no memory, no local port left."""
-_NONE_EXCLUDED: frozenset[int] = frozenset()
 
 _FETCHES = index("fetches")
 _CONNECTS = index("fetch_connects")
@@ -50,41 +40,6 @@ _RETRIES_DENIED = index("fetch_retries_denied")
 _CONNECT_FAILURES = index("fetch_connect_failures")
 _NO_BACKEND = index("fetch_no_backend")
 _BAD_RESPONSES = index("fetch_bad_responses")
-
-
-@dataclass(slots=True)
-class Begun:
-    """A fetch that was begun by somebody else, as far as that got: a place on a backend, or an exchange there."""
-
-    backend: Backend
-    release: Callable[[Backend], None]
-    """Gives the place back; an exchange does that when it ends."""
-    conn: OriginConnection | None = None
-    """None: the backend has still to be connected to."""
-    parser: ResponseParser | None = None
-    """Of the exchange that `conn` carries, or failed; None: it carries none yet."""
-
-    def close(self) -> None:
-        """Nobody wants it any more."""
-        if self.parser is not None and self.conn is not None:
-            self.conn.abandon(self.parser)
-        elif self.conn is None:
-            self.release(self.backend)
-
-
-@dataclass(slots=True)
-class OriginRequest:
-    """A request as the origin is to see it."""
-
-    method: bytes
-    target: bytes
-    fields: Fields
-    """Complete (Host, Via, X-Forwarded-* in) but for framing and hop-by-hop fields, which are written here."""
-    body: BodySource | None = None
-    upgrade: bytes = b""
-    """The protocol to offer, lower case: `b"websocket"`."""
-    begun: Begun | None = None
-    """What was begun of it already; the fetch takes it."""
 
 
 class OriginResponse:
@@ -131,28 +86,6 @@ class OriginResponse:
         The caller sets its own protocol; the fetch counts as in flight until `close`.
         """
         return self._conn.detach(self._parser)
-
-
-class RetryBudget:
-    """Tokens: each fetch earns a share of one, each retry costs one."""
-
-    __slots__ = ("_burst", "_share", "_tokens")
-
-    def __init__(self, share: float, burst: float = RETRY_BURST) -> None:
-        self._share = share
-        self._burst = burst if share > 0 else 0.0
-        self._tokens = self._burst
-
-    def earn(self) -> None:
-        """A fetch began."""
-        self._tokens = min(self._burst, self._tokens + self._share)
-
-    def spend(self) -> bool:
-        """Take a token for a retry; False if there is none."""
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class Origin:
@@ -204,6 +137,15 @@ class Origin:
     def _unreserve(self) -> None:
         self._reserved -= 1
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its requests get no field but those that they bring, and its connections stay."""
+        return not self._traces and not self._closes
+
+    def note_success(self, backend: Backend) -> None:
+        """A backend gave a good head to whoever was lent a connection."""
+        self._board.note_success(backend.row)
+
     def lend(self) -> Begun | None:
         """Return a place for a fetch that may be sent twice, with an idle connection if there is one.
 
@@ -215,6 +157,7 @@ class Origin:
             return None
         conn = self._pools[backend.row].check_out()
         if conn is not None:
+            self._budget.earn()
             self._counters[_REUSES] += 1
         return Begun(backend, self._release, conn)
 
@@ -223,11 +166,12 @@ class Origin:
 
         Raises what the request body's source raises, else an OriginError. Cancelling releases everything.
         """
-        self._budget.earn()
+        begun, request.begun = request.begun, None
+        if begun is None or begun.conn is None:
+            self._budget.earn()
         if self._traces:
             tracing.begin(request.fields)
-        attempt = _Attempt(request, self._closes, self.host)
-        begun, request.begun = request.begun, None
+        attempt = Attempt(request, self._closes, self.host)
         while True:
             if begun is None:
                 backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
@@ -266,7 +210,7 @@ class Origin:
             self._counters[_NO_BACKEND] += 1
             raise
 
-    def _check_out(self, backend: Backend, attempt: _Attempt) -> OriginConnection | None:
+    def _check_out(self, backend: Backend, attempt: Attempt) -> OriginConnection | None:
         """Return an idle connection to a claimed backend that this request may use."""
         if not attempt.may_reuse:
             return None
@@ -291,7 +235,7 @@ class Origin:
         self._counters[_CONNECTS] += 1
         return conn
 
-    async def _exchange(self, begun: Begun, conn: OriginConnection, attempt: _Attempt) -> OriginResponse:
+    async def _exchange(self, begun: Begun, conn: OriginConnection, attempt: Attempt) -> OriginResponse:
         """Send the request, return the response with its head; the connection gives the claim back."""
         request, backend = attempt.request, begun.backend
         parser = begun.parser
@@ -325,42 +269,6 @@ class Origin:
         self._queue.serve()
 
 
-class _Attempt:
-    """What a fetch remembers from one try to the next."""
-
-    __slots__ = ("_upload", "body", "excluded", "head", "may_reuse", "request", "retries")
-
-    def __init__(self, request: OriginRequest, closes: bool, host: bytes) -> None:
-        self.request = request
-        body = request.body
-        self.body = body if body is not None and body.length != 0 else None
-        self.head = request_head(request.method, request.target, _lines(request, closes, host))
-        self.excluded = _NONE_EXCLUDED
-        """Rows that could not be connected to."""
-        self.may_reuse = True
-        """False once a pooled connection turned out to be closed."""
-        self.retries = 0
-        self._upload: Upload | None = None
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether the request may be sent again after it may have arrived (RFC 9110 §9.2.2)."""
-        has_read = self._upload is not None and self._upload.has_read
-        return self.request.method in IDEMPOTENT and not has_read
-
-    def begin_upload(self, conn: OriginConnection, parser: ResponseParser) -> None:
-        """Begin to send the body, if there is one."""
-        if self.body is not None:
-            self._upload = Upload(self.body, conn, parser)
-
-    def stop_upload(self) -> bool:
-        """Send no more of the body; return whether that left it unfinished."""
-        if self._upload is None or self._upload.is_whole:
-            return False
-        self._upload.stop()
-        return True
-
-
 def _is_own_fault(error: ConnectFailed) -> bool:
     """Tell whether this machine could not even try: that says nothing about the backend."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OWN_FAULTS
@@ -369,23 +277,3 @@ def _is_own_fault(error: ConnectFailed) -> bool:
 def _is_keep_alive_race(error: OriginError, conn: OriginConnection) -> bool:
     """Tell whether the backend only closed an idle connection just when we took it: no fault of its own."""
     return conn.is_reused and isinstance(error, ClosedUnanswered)
-
-
-def _lines(request: OriginRequest, closes: bool, host: bytes) -> list[Line]:
-    """Return the request's field lines with framing and connection options (RFC 9112 §6, §9.3).
-
-    `host` is what the pool wants to be called; empty: as the request says.
-    """
-    lines = list(request.fields.lines)
-    if host:
-        lines = [(b"host", host), *(line for line in lines if line[0] != b"host")]
-    length = 0 if request.body is None else request.body.length
-    if length == CHUNKED:
-        lines.append((b"transfer-encoding", b"chunked"))
-    elif length or request.method in _BODY_EXPECTED:
-        lines.append((b"content-length", b"%d" % length))
-    if request.upgrade:
-        lines += [(b"connection", b"upgrade"), (b"upgrade", request.upgrade)]
-    elif closes:
-        lines.append((b"connection", b"close"))
-    return lines

@@ -21,13 +21,16 @@ from accel.config import CachingOptions, Network
 from accel.http.cache_status import Forward
 from accel.http.message import Fields, Request, Response
 from accel.http.request_parser import PURGING
+from accel.policy import nodes
 from accel.policy.checked import Checked
 from accel.policy.checking_statements import DEFAULT_POOL
 from accel.policy.codegen import Functions
 from accel.policy.decision import DeliverDecision, ErrorDecision, RequestDecision, ResponseDecision, Rule
+from accel.policy.dependence import looks_up_alike
 from accel.policy.edits import edited_target, sealed, shaped
 from accel.policy.lifetimes import granted
 from accel.policy.matching import Networks
+from accel.policy.reads import each_statement
 from accel.policy.rulings import Draft, Ruling
 from accel.policy.runtime import DeliverView, ErrorView, ResponseView, View
 from accel.policy.verdict import Action
@@ -68,6 +71,21 @@ class CompiledPolicy:
     def has_deliver(self) -> bool:
         """Whether any rule is about answers on their way out."""
         return self._rules[Phase.DELIVER] is not None
+
+    @property
+    def has_response(self) -> bool:
+        """Whether any rule is about what origins answer."""
+        return self._rules[Phase.RESPONSE] is not None
+
+    @cached_property
+    def edits_cookies(self) -> bool:
+        """Whether any rule takes cookies out of requests."""
+        return any(isinstance(rule, nodes.Cookies) for rule in each_statement(self.checked.phases[Phase.REQUEST]))
+
+    @cached_property
+    def looks_up_alike(self) -> bool:
+        """Whether requests that differ in nothing but path and query are decided alike, and go on as they came."""
+        return looks_up_alike(self.checked)
 
     @cached_property
     def explaining(self) -> CompiledPolicy:

@@ -23,6 +23,7 @@ from accel.policy.reads import each_statement, in_statement, names_of, tests_in
 from accel.policy.vocabulary import Phase
 
 _ALL = "*"
+_OF_THE_TARGET = frozenset({"path", "url", "query", "parameter"})
 _Way = tuple[bool, bool]
 """Of a way through the rules: whether it seals, and whether it keeps some cookies and no others."""
 
@@ -67,6 +68,14 @@ def dependence(checked: Checked) -> Dependence:
         _globs(kept) if all(keeps for _, keeps in ways) else None,
         any(seals for seals, _ in ways),
     )
+
+
+def looks_up_alike(checked: Checked) -> bool:
+    """Whether requests that differ in nothing but path and query are decided alike, and go on as they came."""
+    statements = each_statement(checked.phases[Phase.REQUEST])
+    if not all(isinstance(statement, nodes.When | nodes.Verdict | nodes.ToPool) for statement in statements):
+        return False
+    return _OF_THE_TARGET.isdisjoint(read.partition(".")[0] for read in dependence(checked).reads)
 
 
 def _names_in(test: nodes.Compare | nodes.Exists, checked: Checked) -> Iterable[str]:

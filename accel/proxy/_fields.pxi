@@ -107,17 +107,19 @@ cdef class FieldTable:
     cdef readonly bint keys_client  # the client's address joins the signature
     cdef bint keys_connection
     cdef int site_at  # where in the counters its requests are counted
+    cdef uint8_t edition
 
-    def __init__(self, general, keyed, cookies, prefixes, bint keys_client, int site_at=0):
+    def __init__(self, general, keyed, cookies, prefixes, bint keys_client, int site_at=0, uint8_t edition=0):
         """`general`, `keyed`: names of fields, lower case; `cookies`, `prefixes`: of cookies that matter, if not all do.
 
-        `site_at`: the first word of a site in the counters.
+        `site_at`: the first word of a site in the counters. `edition`: joins the signatures, in which fields are slots: one
+        that was made before more came to matter says another thing.
 
         Raises ValueError for more than there is room for: then nothing is replayed under that policy.
         """
         if len(keyed) > MOST_NAMES or len(cookies) > MOST_NAMES or len(prefixes) > MOST_PREFIXES:
             raise ValueError("too many fields matter")
-        self.site_at = site_at
+        self.site_at, self.edition = site_at, edition
         self.fields, self.keys_client, self.keys_connection = Names(len(keyed)), keys_client, b"connection" in keyed
         for name in general:  # said first: they stay what they are
             self.fields.add(name, GENERAL, 0)
@@ -160,6 +162,7 @@ cdef class FieldTable:
         put_byte(made, 72 if head.is_head else 71)
         put_text(made, &head.target)
         put_text(made, &head.host)
+        put_byte(made, <char>self.edition)
         put_present(made, &present)
         if cookie.at != NULL:
             self.sign_cookies(&cookie, made)

@@ -34,6 +34,7 @@ class FieldTable:
         prefixes: tuple[bytes, ...],
         keys_client: bool,
         site_at: int = 0,
+        edition: int = 0,
     ) -> None: ...
 
 class Replayer:

@@ -14,7 +14,7 @@ from accel.caching.key import EXTRA, primary_key, selecting_values, variant_key,
 from accel.caching.stored import Incomplete, PassMark, Stored, VariantList, encode
 from accel.http.cache_status import Forward
 from accel.http.message import Request
-from accel.proxy.contents import Content, Entry, Found, Listed, Variants, content_of, stands
+from accel.proxy.contents import Content, Entry, Found, Listed, Mark, Variants, content_of, stands
 from accel.proxy.covering import Covered, CoveredResponse, Covering, Numbers
 from accel.proxy.patience import Evidence
 from accel.stats.counters import CounterRow, index
@@ -119,6 +119,11 @@ class Cache:
         _, mark = self._visible(primary, key)
         missing = Forward.VARY_MISS if type(content) is Entry else Forward.URI_MISS
         return Found(primary, key, None, None, stands(mark, now), missing)
+
+    def marked(self, found: Found) -> tuple[Record, PassMark] | None:
+        """Return the hit-for-miss mark that lies where a request looked."""
+        record, content = self._visible(found.primary, found.key)
+        return (record, content.mark) if record is not None and type(content) is Mark else None
 
     def listed(self, request: Request, found: Found) -> Listed | None:
         """Return what names the variant that was found; None if that was replaced since."""

@@ -20,10 +20,11 @@ from accel.errors import RequestError
 from accel.http.message import Request
 from accel.http.request_parser import RequestParser
 from accel.proxy.exchange import Exchange
-from accel.proxy.output import Output
+from accel.proxy.output import Output, ip_of
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
+    from accel.proxy._relay import Relay
     from accel.proxy.clients import Clients
 
 _BYTES_IN = index("client_bytes_in")
@@ -60,6 +61,7 @@ class ClientConnection(Output):
         "_last_read_at",
         "_paused_reading",
         "_receiving",
+        "_relays",
         "_signature",
         "_waiting",
         "client_ip",
@@ -77,12 +79,13 @@ class ClientConnection(Output):
         self.phase = Phase.IDLE
         self.since = clients.now_mono()
         self.parser = RequestParser(self, clients.limits)
-        self.client_ip = _ip(address)
+        self.client_ip = ip_of(address)
         self.id = 0
         """Of those of this worker, from 1; 0: not admitted yet."""
         self._hot = None if clients.service.hot is None else clients.service.hot.replayer
+        self._relays = None if clients.service.relays is None else clients.service.relays.carrier
         self._signature: bytes | None = None  # of the request that begins what is fed next
-        self._current: Exchange | None = None
+        self._current: Exchange | Relay | None = None
         self._waiting: deque[Exchange] = deque()
         self._receiving: Exchange | None = None  # whose body the parser is in
         self.exchanges = 0
@@ -94,7 +97,7 @@ class ClientConnection(Output):
         self._body_bytes_then = 0
 
     @property
-    def current(self) -> Exchange | None:
+    def current(self) -> Exchange | Relay | None:
         """The exchange that may write."""
         return self._current
 
@@ -103,7 +106,7 @@ class ClientConnection(Output):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.open(transport, self._clients.limits.window_bytes)
         if not self.client_ip:
-            self.client_ip = _ip(transport.get_extra_info("peername"))
+            self.client_ip = ip_of(transport.get_extra_info("peername"))
         self._clients.admit(self)
 
     def data_received(self, data: bytes) -> None:
@@ -111,7 +114,10 @@ class ClientConnection(Output):
             rest = self._hot.answer(self, data)
             if rest is None:
                 return
-            data, self._signature = rest, self._hot.unknown
+            data, signature, relays = rest, self._hot.unknown, self._relays
+            if signature and relays is not None and self.phase is _IDLE and relays.take(self, data, signature):
+                return
+            self._signature = signature
         self._clients.counters[_BYTES_IN] += len(data)
         if self._has_failed or self.phase is Phase.LINGER:
             return
@@ -140,7 +146,7 @@ class ClientConnection(Output):
         self.is_lost = True
         self.parser.close()
         self.resume_writing()
-        exchanges = [self._current, *self._waiting]
+        exchanges: list[Exchange | Relay | None] = [self._current, *self._waiting]
         self._current = self._receiving = None
         self._waiting.clear()
         for exchange in exchanges:
@@ -182,7 +188,7 @@ class ClientConnection(Output):
             self._receiving.body_ended()
             self._receiving = None
 
-    # What a replay calls.
+    # What a replay or a relay calls.
 
     def after_replay(self, is_last: bool) -> None:
         """What was replayed closes the connection, or its client has not taken all of it."""
@@ -191,6 +197,23 @@ class ClientConnection(Output):
         elif self.is_held:
             self._enter(Phase.BUSY)  # until it has: `resume_writing`
             self._pause_reading()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the connection is to close with its next answer."""
+        return self._clients.is_stopping
+
+    def take_up(self, relay: Relay) -> None:
+        """What came is a whole request, which is relayed."""
+        self._current = relay
+        self.exchanges += 1
+        self._enter(Phase.BUSY)
+        self._last_read_at = self.since
+
+    def replace(self, relay: Relay, exchange: Exchange) -> None:
+        """The general path goes on with what was relayed."""
+        assert self._current is relay
+        self._current = exchange
 
     # What an exchange calls.
 
@@ -204,7 +227,7 @@ class ClientConnection(Output):
             and (limit is None or self.exchanges - len(self._waiting) < limit)
         )
 
-    def finished(self, exchange: Exchange, keep: bool) -> None:
+    def finished(self, exchange: Exchange | Relay, keep: bool) -> None:
         """The exchange has written its whole answer."""
         assert exchange is self._current
         self.uncork()
@@ -302,7 +325,7 @@ class ClientConnection(Output):
         else:
             self._pause_reading()
 
-    def _read_on(self, exchange: Exchange) -> None:
+    def _read_on(self, exchange: Exchange | Relay) -> None:
         """Read on behind the last exchange: its body may be still to come, and the client may leave."""
         if not self._waiting and not (exchange.body is not None and exchange.body.is_full):
             self._resume_reading()
@@ -375,10 +398,3 @@ class ClientConnection(Output):
             self._last_read_at = self._body_began_at = self._clients.now_mono()
             self._body_bytes_then = 0
             self.transport.resume_reading()
-
-
-def _ip(address: object) -> str:
-    """Return a peer's IP address, an IPv4 one without its IPv6 clothes; empty for a unix socket."""
-    if not isinstance(address, tuple):
-        return ""
-    return str(address[0]).partition("%")[0].removeprefix("::ffff:")

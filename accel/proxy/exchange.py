@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, TypeVarTuple, assert_never
 
 from accel.caching.reuse import Reuse, judge, only_if_cached
 from accel.caching.storing import is_shareable
-from accel.errors import ClientGone, ConnectFailed, NoBackend, OriginError, RequestError
+from accel.errors import ClientGone, OriginError, RequestError
 from accel.http.cache_status import Forward
 from accel.http.fields import format_date
 from accel.http.message import Fields, Request
-from accel.origin.fetch import IDEMPOTENT
-from accel.policy.decision import Answer, Edit, LimitCheck, Recovery, RequestDecision
+from accel.origin.attempt import Begun
+from accel.policy.decision import Answer, Edit, LimitCheck, RequestDecision
 from accel.policy.verdict import Action
-from accel.proxy import asides, deliver, forward, synth, telling
+from accel.proxy import asides, deliver, forward, recovery, synth, telling
 from accel.proxy.asking import Asking
 from accel.proxy.contents import Entry, Found
 from accel.proxy.outcome import Outcome
@@ -30,6 +30,7 @@ from accel.stats.counters import index
 
 if TYPE_CHECKING:
     from accel.proxy.connection import ClientConnection
+    from accel.proxy.fill import Fill
     from accel.proxy.service import Service
 
 _ABORTS, _EXPECTATIONS = index("client_aborts"), index("expectation_refused")
@@ -44,21 +45,22 @@ class Exchange:
 
     __slots__ = (
         "_asides",
-        "_has_asked_again",
         "_refusal",
-        "_settled",
         "_task",
         "asked_at",
         "asking",
         "backend",
+        "begun",
         "body",
         "body_bytes",
         "client_ip",
         "connection",
         "first_byte_at",
         "found",
+        "has_asked_again",
         "head_sent",
         "id",
+        "is_settled",
         "keep",
         "outcome",
         "reason",
@@ -94,6 +96,8 @@ class Exchange:
         self.reason: Forward | None = None
         """Why it was forwarded."""
         self.retries = 0
+        self.begun: Begun | None = None
+        """What a relay has begun of its fetch, until that goes on with it."""
         self.served: Entry | None = None
         """What is stored, or is being stored, that the answer is made of."""
         self.head_sent = False
@@ -104,10 +108,10 @@ class Exchange:
         """Set when the request's turn comes; never for one that could not be read."""
         self._asides: asides.Asides | None = None
         self.found: Found | None = None
-        self._has_asked_again = False
+        self.has_asked_again = False
         """Whether a rule has sent it to another pool."""
         self._refusal: RequestError | None = None
-        self._settled = False
+        self.is_settled = False
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -135,9 +139,17 @@ class Exchange:
             return
         self._take(self.asking.decision)
 
+    def go_on(self, found: Found, fill: Fill) -> None:
+        """Answer from a fetch for the cache that a relay has begun."""
+        self.found = found
+        self.reason = found.missing
+        self._go(Outcome.MISS, forward.resumed, found, fill, found.missing)
+        assert self._task is not None
+        self._task.add_done_callback(lambda done: fill.release(self))  # one that is cancelled early never begins
+
     def body_received(self, data: bytes) -> None:
         """A piece of the body arrived."""
-        if self.body is not None and not self._settled:
+        if self.body is not None and not self.is_settled:
             self.body.feed(data)
 
     def body_ended(self) -> None:
@@ -152,7 +164,7 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The connection is lost."""
-        if self._settled:
+        if self.is_settled:
             return
         self.service.counters[_ABORTS] += 1
         if self._task is not None:
@@ -162,6 +174,8 @@ class Exchange:
     # The ways.
 
     def _take(self, decision: RequestDecision) -> None:
+        if self.request.upgrade and decision.action is not Action.PIPE:
+            self.request.keep_alive = False  # an Upgrade may be ignored, but what came behind it was not read as HTTP
         if decision.limits and self._is_limited(decision.limits):
             return
         match decision.action:
@@ -176,7 +190,7 @@ class Exchange:
             case Action.PURGE:
                 self._go(Outcome.SYNTHETIC, forward.purged)
             case Action.DENY:
-                self._answer_ruled(decision.answer, decision.status)
+                self.answer_ruled(decision.answer, decision.status)
             case _:
                 assert_never(decision.action)
 
@@ -186,7 +200,7 @@ class Exchange:
         for limit in limits:
             if not self.service.limiter.admits(limit, now):
                 wait_s = self.service.limiter.retry_after_s(limit, now)
-                self._answer_ruled(limit.otherwise, limit.status, wait_s)
+                self.answer_ruled(limit.otherwise, limit.status, wait_s)
                 return True
         return False
 
@@ -247,44 +261,12 @@ class Exchange:
         except RequestError as error:
             self.fail(error.status)
         except OriginError as error:
-            await self._recover(error, way, *rest)
+            if recovery.asks_again(self, error):
+                await self._run(way, *rest)
         except Exception:
             # A defect of ours: this exchange ends at once, the loop's handler counts and reports it.
             self.fail(500)
             raise
-
-    async def _recover(
-        self, error: OriginError, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest
-    ) -> None:
-        """No origin answered usably: do what the rules say, else answer with an error."""
-        if self.head_sent or self._settled:
-            self.fail(error.status)
-            return
-        ruled = self.asking.error(error.status, error.cause)
-        match ruled.recovery:
-            case Recovery.STALE if self._served_stale(error):
-                return
-            case Recovery.RETRY if self._may_ask_again(ruled.pool, error):
-                self.asking, self._has_asked_again = self.asking.of_pool(ruled.pool), True
-                self.retries += 1
-                await self._run(way, *rest)
-            case Recovery.ANSWER:
-                self._answer_ruled(ruled.answer, error.status)
-            case _:
-                self.fail(error.status)
-
-    def _served_stale(self, error: OriginError) -> bool:
-        found = self.found
-        return found is not None and forward.served_stale(self, found, Forward.STALE, error.status, is_demanded=True)
-
-    def _may_ask_again(self, pool: str, error: OriginError) -> bool:
-        """Whether another pool may be asked: once, with a body that nobody has read, and, if the first may have acted
-        on it, only what may be sent twice (RFC 9110 §9.2.2).
-        """
-        if self._has_asked_again or self.asking.pool == self.asking.policy.pool(pool):
-            return False
-        was_sent = not isinstance(error, (ConnectFailed, NoBackend))
-        return (self.body is None or not self.body.was_read) and (self.request.method in IDEMPOTENT or not was_sent)
 
     # What a way does with its answer.
 
@@ -314,7 +296,7 @@ class Exchange:
         deliver.send_synthetic(self, status, lines, body)
         self.finish()
 
-    def _answer_ruled(self, answer: Answer | None, status: int, wait_s: int = 0) -> None:
+    def answer_ruled(self, answer: Answer | None, status: int, wait_s: int = 0) -> None:
         """Send what a rule wrote, or the built-in page of a status."""
         ready = synth.error(status, self.date()) if answer is None else synth.written(answer, self.date())
         if wait_s:
@@ -338,7 +320,7 @@ class Exchange:
 
     def fail(self, status: int) -> None:
         """Answer with an error, or cut the connection if an answer has begun."""
-        if self._settled:
+        if self.is_settled:
             return
         if self.head_sent:
             self._settle()
@@ -350,7 +332,7 @@ class Exchange:
 
     def finish(self) -> None:
         """The whole answer is written."""
-        if self._settled:
+        if self.is_settled:
             return
         self._settle()
         if self.body is not None:
@@ -359,7 +341,7 @@ class Exchange:
 
     def end_tunnel(self) -> None:
         """The tunnel that this exchange became has ended."""
-        if not self._settled:
+        if not self.is_settled:
             self._settle()
         self.connection.connection_lost(None)
 
@@ -375,8 +357,16 @@ class Exchange:
         """Whether the answer has no body because HEAD was asked."""
         return self.request.method == b"HEAD"
 
+    def take_begun(self) -> Begun | None:
+        """Hand what was begun of the fetch to who goes on with it."""
+        begun, self.begun = self.begun, None
+        return begun
+
     def _settle(self) -> None:
-        self._settled = True
+        self.is_settled = True
+        if self.begun is not None:
+            self.begun.close()
+            self.begun = None
         self._task = None  # a cancelled task's frames hold us, and what they were writing: a circle otherwise
         telling.settled(self)
 

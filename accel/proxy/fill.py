@@ -37,7 +37,8 @@ from accel.caching.tags import tags_of, together
 from accel.caching.validation import conditional_fields, confirms, freshened
 from accel.errors import OriginError
 from accel.http.message import Fields, Request, Response
-from accel.origin.fetch import OriginRequest, OriginResponse
+from accel.origin.attempt import Begun, OriginRequest
+from accel.origin.fetch import OriginResponse
 from accel.policy.decision import Edit, EditMode, ResponseDecision
 from accel.policy.edits import FLOOR, edited_fields
 from accel.proxy.asking import Asking
@@ -204,7 +205,8 @@ class Fill:
             self._claim = None
 
     async def _fetch(self) -> None:
-        request_at = self._service.now()
+        begun = self._origin_request.begun
+        request_at = self._service.now() if begun is None or begun.began_at is None else begun.began_at
         response = await self._service.origin(self._asking.pool).fetch(self._origin_request)
         response_at = self._service.now()
         self.status, self.backend, self.retries = response.head.status, response.backend, response.retries
@@ -380,10 +382,16 @@ def _unmade(edits: Sequence[Edit], kept: Fields, brought: Fields) -> list[Edit]:
     return unmade
 
 
-def shared_fill(service: Service, asking: Asking, found: Found, leader: object) -> Fill:
-    """Return a fill that asks for the whole, with our own validators if something is stored."""
+def shared_fill(
+    service: Service, asking: Asking, found: Found, leader: object, begun: Begun | None = None
+) -> Fill:
+    """Return a fill that asks for the whole, with our own validators if something is stored.
+
+    `begun`: what was begun of just that already.
+    """
     is_kept = found.entry is not None and may_validate(found.entry.stored, service.now())
     conditions = conditional_fields(found.entry.stored) if found.entry is not None and is_kept else None
     client_ip = asking.shown_ip if leader is not None else ""
     asked = origin_request(asking.asked, client_ip, whole=True, conditions=conditions)
+    asked.begun = begun
     return Fill(service, found, asking, asked, leader)

@@ -6,28 +6,37 @@ The table over all workers is `store.flights`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from accel.proxy.contents import Found
 from accel.proxy.fill import Fill
+from accel.proxy.following import Join
 
 if TYPE_CHECKING:
-    from accel.proxy.following import Join
+    from accel.proxy._relay import Relay
     from accel.proxy.service import Claim, Service
+
+    Flight: TypeAlias = Fill | Join | Relay
 
 
 class Flights:
     """The fetches under way that further requests of this worker may join, by key."""
 
     def __init__(self) -> None:
-        self._flights: dict[bytes, Fill | Join] = {}
+        self._flights: dict[bytes, Flight] = {}
         self._storing: dict[bytes, Fill] = {}
         """The last to begin, where several do so under one key."""
 
     def find(self, service: Service, found: Found) -> Fill | Join | None:
         """Return the fetch under way for this key, unless an invalidation came after it began."""
         flight = self._flights.get(found.key)
-        return flight if flight is not None and _is_uncovered(service, found, flight) else None
+        if flight is None or not _is_uncovered(service, found, flight):
+            return None
+        return flight if isinstance(flight, (Fill, Join)) else flight.shared()
+
+    def is_flying(self, key: bytes) -> bool:
+        """Whether a fetch is under way for this key."""
+        return key in self._flights
 
     def is_storing(self, service: Service, found: Found) -> bool:
         """Whether some fill, joinable or not, stores for this key, and no invalidation came after it began."""
@@ -44,8 +53,9 @@ class Flights:
             del self._storing[key]
 
     def under_way(self) -> list[Fill | Join]:
-        """Return all that may be joined, or store."""
-        return list(dict.fromkeys((*self._flights.values(), *self._storing.values())))
+        """Return all that may be joined, or store, but for relays: each of those is one exchange's alone so far."""
+        flights = [flight for flight in self._flights.values() if isinstance(flight, (Fill, Join))]
+        return list(dict.fromkeys((*flights, *self._storing.values())))
 
     def begin(self, found: Found, fill: Fill, claim: Claim | None) -> None:
         """Start a fill that others may join, here by `find` and in other workers by `claim`."""
@@ -53,17 +63,17 @@ class Flights:
         self.add(found.key, fill)
         fill.start(lambda ended: self.remove(found.key, ended))
 
-    def add(self, key: bytes, flight: Fill | Join) -> None:
+    def add(self, key: bytes, flight: Flight) -> None:
         """From now on requests for `key` may join this one."""
         self._flights[key] = flight
 
-    def remove(self, key: bytes, flight: Fill | Join) -> None:
+    def remove(self, key: bytes, flight: Flight) -> None:
         """No further request may join this one; idempotent."""
         if self._flights.get(key) is flight:
             del self._flights[key]
 
 
-def _is_uncovered(service: Service, found: Found, flight: Fill | Join) -> bool:
+def _is_uncovered(service: Service, found: Found, flight: Flight) -> bool:
     """Whether no invalidation came since it began: of its key, or, once its head has come, of its tags."""
     cache = service.cache
     if not cache.may_join(found.primary, flight.number):

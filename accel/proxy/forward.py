@@ -55,7 +55,7 @@ async def passed(exchange: Exchange, reason: Forward) -> None:
 
 async def piped(exchange: Exchange) -> None:
     """Forward a request to leave HTTP: a tunnel if the origin agrees, else an answer as any other."""
-    response = await _fetch(exchange)
+    response = await _fetch(exchange, exchange.request.upgrade)
     if response.head.status == 101:
         await tunnel.run(exchange, response)
         return
@@ -102,6 +102,12 @@ async def missed(exchange: Exchange, found: Found, reason: Forward) -> None:
             case Next.AGAIN:
                 found = service.cache.find(request, service.now())
     await _miss_alone(exchange, found, reason)
+
+
+async def resumed(exchange: Exchange, found: Found, fill: Fill, reason: Forward) -> None:
+    """Answer from a fetch for the cache that a relay has begun."""
+    if await _answered(exchange, found, fill, True, False, reason) is not Next.NOTHING:
+        await _miss_alone(exchange, found, reason)
 
 
 async def _followed(
@@ -214,6 +220,8 @@ async def _answer_from(exchange: Exchange, fill: Fill | Join, is_leader: bool, r
         deliver.send_stored(exchange, entry, fill.record, now, member)
     elif fill.body.is_whole_so_far:
         await deliver.send_fill(exchange, fill, now, member)
+        if is_leader and exchange.signature and service.relays is not None:
+            service.relays.learn_lookup(exchange.signature, exchange)
     else:
         return Next.ALONE
     exchange.finish()
@@ -270,7 +278,9 @@ async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None
     """Fetch for this request alone, as the client asked it; store what may be stored."""
     asking, service = exchange.asking, exchange.service
     if asking.asked.method == b"GET" and exchange.body is None:
-        fill = Fill(service, found.without_entry(), asking, origin_request(asking.asked, asking.shown_ip), exchange)
+        asked = origin_request(asking.asked, asking.shown_ip)
+        asked.begun = exchange.take_begun()
+        fill = Fill(service, found.without_entry(), asking, asked, exchange)
         fill.start(lambda ended: None)
         if await _answered(exchange, found, fill, True, False, reason) is not Next.NOTHING:
             raise OriginError("the response outgrew the store before it could be read")
@@ -279,9 +289,10 @@ async def _miss_alone(exchange: Exchange, found: Found, reason: Forward) -> None
     await _pass_on(exchange, response, reason)
 
 
-async def _fetch(exchange: Exchange) -> OriginResponse:
+async def _fetch(exchange: Exchange, upgrade: bytes = b"") -> OriginResponse:
     asking = exchange.asking
     asked = origin_request(asking.asked, asking.shown_ip, exchange.body)
+    asked.upgrade, asked.begun = upgrade, exchange.take_begun()
     response = await exchange.service.origin(asking.pool).fetch(asked)
     exchange.backend = response.backend
     exchange.retries += response.retries
@@ -291,6 +302,8 @@ async def _fetch(exchange: Exchange) -> OriginResponse:
 async def _pass_on(exchange: Exchange, response: OriginResponse, reason: Forward) -> None:
     """Answer with an origin's response as it is."""
     await deliver.send_passed(exchange, response, cache_status.forward(reason, status=response.head.status))
+    if exchange.signature and exchange.service.relays is not None:
+        exchange.service.relays.learn(exchange.signature, exchange)
     exchange.finish()
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from accel.proxy.contents import Entry, Found, Variants
     from accel.proxy.exchange import Exchange
     from accel.proxy.service import Service
-    from accel.store._shared import SharedRecord
+    from accel.store._shared import Glance, SharedRecord
     from accel.store.shared import SharedStore
 
 ENTRIES = 32 * 1024
@@ -85,6 +85,7 @@ class Hot:
     def __init__(self, replayer: Replayer, store: SharedStore) -> None:
         self.replayer, self._store = replayer, store
         self._matters: dict[CompiledPolicy, _Matters | None] = {}
+        self._service: Service | None = None
         self._is_stopped = False
 
     def __len__(self) -> int:
@@ -97,7 +98,7 @@ class Hot:
         can_tell = service.log is None or isinstance(service.log, RingWriter)
         self.replayer.tell(service.log if isinstance(service.log, RingWriter) else None)
         self.replayer.is_on = can_tell and not self._is_stopped
-        self._matters = {}
+        self._matters, self._service = {}, service
 
     def stop(self) -> None:
         """Leave everything to the general path: connections are to close with their next answer."""
@@ -105,14 +106,29 @@ class Hot:
 
     def learn(self, signature: bytes, exchange: Exchange, found: Found) -> None:
         """Remember a fresh hit that was just given to the request with this signature."""
+        matters = self._known(signature, exchange)
+        if matters is not None:
+            self._learn(signature, exchange, found, matters)
+
+    def may_learn(self, signature: bytes, exchange: Exchange) -> bool:
+        """Whether requests with this signature are decided alike; if its host was new, the next ones will have one."""
+        return self._known(signature, exchange) is not None
+
+    def glance(self, record: SharedRecord) -> Glance | None:
+        """Return what to remember of a record to find it again in a few loads; None if it is gone."""
+        return self._store.glance(record)
+
+    def _known(self, signature: bytes, exchange: Exchange) -> _Matters | None:
+        if exchange.service is not self._service:
+            return None  # it began under rules that are not in force any more
         policy = exchange.asking.policy
         if policy not in self._matters:
             self._matters[policy] = _matters(policy)
         matters = self._matters[policy]
         if signature == NEW_HOST:
             self.replayer.govern(exchange.request.authority, None if matters is None else matters.table())
-        elif matters is not None and not exchange.asking.decision.limits:
-            self._learn(signature, exchange, found, matters)
+            return None
+        return None if exchange.asking.decision.limits else matters
 
     def _learn(self, signature: bytes, exchange: Exchange, found: Found, matters: _Matters) -> None:
         assert found.entry is not None and found.record is not None
@@ -152,6 +168,7 @@ class _Matters:
         self._are_kept_keyed = rules.is_sealed
         """Whether the cookies matter that rules keep; others do not, as long as the rules never leave them in."""
         self._table: FieldTable | None = None
+        self._edition = 0
         if rules.is_sealed:
             self._key_kept()
 
@@ -169,6 +186,7 @@ class _Matters:
             self._key_kept()
         self._keyed |= names - {b"cookie"}
         self._table = None
+        self._edition += 1
         return True
 
     def table(self) -> FieldTable | None:
@@ -192,10 +210,10 @@ class _Matters:
         is_simple = not any(part.suffixes or part.others for part in parts)
         is_short = len(names) <= MOST_COOKIES and len(starts) <= MOST_PREFIXES
         is_short &= all(0 < len(name) <= LONGEST_NAME for name in names)
-        site_at = self._site * SITE_WORDS
+        rest = self._keys_client, self._site * SITE_WORDS, self._edition % 256
         if b"cookie" not in self._keyed and is_simple and is_short:
-            return FieldTable(GENERAL, tuple(sorted(self._keyed)), names, starts, self._keys_client, site_at)
-        return FieldTable(GENERAL, tuple(sorted(self._keyed | {b"cookie"})), (), (), self._keys_client, site_at)
+            return FieldTable(GENERAL, tuple(sorted(self._keyed)), names, starts, *rest)
+        return FieldTable(GENERAL, tuple(sorted(self._keyed | {b"cookie"})), (), (), *rest)
 
 
 def _matters(policy: CompiledPolicy) -> _Matters | None:

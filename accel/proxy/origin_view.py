@@ -10,13 +10,14 @@ from functools import lru_cache
 
 from accel.http.fields import delta_seconds, hop_by_hop
 from accel.http.message import Fields, Line, Request
-from accel.origin.fetch import BodySource, OriginRequest
+from accel.origin.attempt import OriginRequest
+from accel.origin.upload import BodySource
 
 VIA = b"1.1 accel"
 VIA_LINE = b"Via: %b\r\n" % VIA
 """The same as a line of an answer's head."""
 
-_POISON = frozenset(
+POISON = frozenset(
     {
         b"accel-explain",
         b"accel-timing",
@@ -40,7 +41,7 @@ _POISON = frozenset(
         b"transfer-encoding",
     }
 )
-_FORWARDED_PREFIX = b"x-forwarded-"
+FORWARDED_PREFIX = b"x-forwarded-"
 
 CONDITIONS = frozenset(
     {b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"if-range", b"range"}
@@ -80,7 +81,6 @@ def origin_request(
         target=request.target,
         fields=Fields(lines),
         body=body,
-        upgrade=request.upgrade,
     )
 
 
@@ -95,4 +95,4 @@ def hops_left(request: Request) -> int | None:
 def _is_poison(name: bytes) -> bool:
     """Whether a field is ours to write or nobody's; CGI and WSGI origins read `_` in a name as `-`."""
     name = name.replace(b"_", b"-")
-    return name in _POISON or name.startswith(_FORWARDED_PREFIX)
+    return name in POISON or name.startswith(FORWARDED_PREFIX)

@@ -123,3 +123,8 @@ class Output(asyncio.Protocol):
     def _count_out(self, size: int) -> None:
         self._written_bytes += size
         self._counters[_BYTES_OUT] += size
+
+
+def ip_of(address: object) -> str:
+    """Return a peer's IP address, an IPv4 one without its IPv6 clothes; empty for a unix socket."""
+    return str(address[0]).partition("%")[0].removeprefix("::ffff:") if isinstance(address, tuple) else ""

@@ -25,6 +25,7 @@ from accel.stats.ring import Writer
 
 if TYPE_CHECKING:
     from accel.proxy.hot import Hot
+    from accel.proxy.relay import Relays
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ class Service:
     """Wall time, s."""
     hot: Hot | None = None
     """What was decided before; None where the compiled part is missing, or each worker has a store of its own."""
+    relays: Relays | None = None
+    """Which forwards were decided before; None where `hot` is."""
 
     def origin(self, pool: str) -> Origin:
         """Return a pool; the default one for a name that a reload took away."""

@@ -1,21 +1,21 @@
 """What all processes see at once: one memory map made before the first fork.
 
 ```
- header      16 words            arbiter writes     number of worker rows
+ header      16 words            arbiter writes     number of worker rows, changes of backends; the turn
  workers     rows x 8 words      that worker        heartbeat, connections, load, state
  counters    rows x counters     that worker        see stats.counters; outlive the worker
  histograms  rows x histograms   that worker        see stats.histograms; outlive the worker
  overrides   rows x 64 words     that worker        uses by reason, see server.overrides; outlive the worker
  cells       rows x backends x 4 that worker        in flight, requests, failures, successes
  backends    backends x 2 words  arbiter            state, ramp
- turn        a file offset       whoever picks      lseek: one atomic step in the kernel
 ```
 
 Every word is 64 bits, aligned, and has one writer, so a plain store is enough and a reader sees the old or the new
 value, never a mixture. What a kill -9 leaves: a dead worker's gauges (connections, in flight) stand until the arbiter,
 now the row's only owner, clears them with `clear_gauges`; its counters and uses stay and its successor counts on. The
-round-robin turn is the one thing that all workers change: it is the offset of a memfd whose open file all of them
-inherited, and `lseek(fd, 1, SEEK_CUR)` moves it under the kernel's own lock, which no killed process can hold.
+round-robin turn is the one thing that all workers change: by an atomic step, or, where the compiled part is missing, as
+the offset of a memfd whose open file all of them inherited, which `lseek(fd, 1, SEEK_CUR)` moves under the kernel's own
+lock. No killed process can hold either.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import os
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 
 from accel.config import MOST_WORKERS
 from accel.stats.counters import ROW_WORDS, CounterRow, site_outcomes, totals
@@ -45,7 +46,7 @@ _CELLS_AT = _OVERRIDES_AT + WORKER_ROWS * OVERRIDE_SLOTS
 _BACKENDS_AT = _CELLS_AT + WORKER_ROWS * BACKEND_ROWS * _CELL_WORDS
 _WORDS = _BACKENDS_AT + BACKEND_ROWS * _BACKEND_WORDS
 
-_ROWS_USED = 0
+_ROWS_USED, _BACKEND_CHANGES, _TURN = range(3)
 _HEARTBEAT_NS, _CONNECTIONS, _LOAD, _STATE = range(4)
 _FRESH_NS = 750_000_000
 """A heartbeat older than three beats: its worker takes no part in sharing connections."""
@@ -77,11 +78,8 @@ class Scoreboard:
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, _WORDS * 8)
         self._words = memoryview(self._map).cast("Q")
-        self._turn_fd = os.memfd_create("accel-turn")
-
-    def next_turn(self) -> int:
-        """Return the next number of a sequence that all processes share."""
-        return os.lseek(self._turn_fd, 1, os.SEEK_CUR)
+        self.next_turn = _turns(self._map)
+        """Returns the next number of a sequence that all processes share."""
 
     # Workers.
 
@@ -169,6 +167,11 @@ class Scoreboard:
         start = _BACKENDS_AT + row * _BACKEND_WORDS
         self._words[start + _RAMP] = ramp
         self._words[start + _BACKEND_STATE] = state
+        self._words[_BACKEND_CHANGES] += 1
+
+    def backend_changes(self) -> int:
+        """Return a number that moves after each change of a backend's state or ramp."""
+        return self._words[_BACKEND_CHANGES]
 
     def is_available(self, row: int) -> bool:
         """Whether backend `row` is in rotation."""
@@ -221,6 +224,7 @@ class WorkerBoard:
         self.histograms = board.histograms(row)
         self.override_uses = board.override_uses(row)
         self.next_turn = board.next_turn
+        self.changes = board.backend_changes
         self.is_available = board.is_available
         self.ramp = board.ramp
         self.in_flight = board.in_flight
@@ -266,6 +270,15 @@ class WorkerBoard:
         """Count a failed fetch to backend `row` and tell the arbiter, which judges the backend's health."""
         self._words[self._cells_at + row * _CELL_WORDS + _FAILURES] += 1
         self._on_failure(row, why)
+
+
+def _turns(board: mmap.mmap) -> Callable[[], int]:
+    """Return what takes turns over all processes that inherit it."""
+    try:
+        from accel.store._numbers import SharedWords
+    except ImportError:
+        return partial(os.lseek, os.memfd_create("accel-turn"), 1, os.SEEK_CUR)
+    return partial(SharedWords(memoryview(board)).next, _TURN)
 
 
 def _cell(worker: int, backend: int) -> int:

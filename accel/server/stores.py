@@ -26,6 +26,7 @@ from accel.store.store import Store
 
 if TYPE_CHECKING:
     from accel.proxy.hot import Hot
+    from accel.proxy.relay import Relays
     from accel.server.handover import Handover
     from accel.store.flights import FlightArena
     from accel.store.shared import SharedArena, SharedStore
@@ -168,6 +169,19 @@ def make_hot(store: Store, numbers: Numbers, counters: CounterRow, histograms: H
     except ImportError:
         return None
     return Hot(Replayer(numbers.memory, counters, None, None, ENTRIES, histograms), cast("SharedStore", store))
+
+
+def make_relays(
+    hot: Hot | None, store: Store, numbers: Numbers, counters: CounterRow, histograms: HistogramWords
+) -> Relays | None:
+    """Return the memory of forwards of the worker that has `hot`; None if its compiled part is missing."""
+    if hot is None:
+        return None
+    try:
+        from accel.proxy.relay import Relays
+    except ImportError:
+        return None
+    return Relays(hot, cast("SharedStore", store), numbers.memory, counters, histograms)
 
 
 def resize_store(store: Store, config: Config) -> None:

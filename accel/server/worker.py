@@ -58,7 +58,7 @@ from accel.server.pools import Pool, pools_of
 from accel.server.privileges import drop_privileges
 from accel.server.scoreboard import Scoreboard, WorkerBoard, WorkerState
 from accel.server.site_slots import number_sites
-from accel.server.stores import make_coalescer, make_hot, make_store, resize_store
+from accel.server.stores import make_coalescer, make_hot, make_relays, make_store, resize_store
 from accel.stats.counters import index
 from accel.stats.ring import RingWriter
 from accel.store.numbers import Numbers
@@ -142,6 +142,9 @@ class Worker:
         self._store = make_store(birth.config, birth.arena, birth.row, self._count_eviction)
         self._cache = Cache(self._store, birth.numbers, self._board.counters, self._config.limits.variants)
         self._hot = make_hot(self._store, birth.numbers, self._board.counters, self._board.histograms)
+        self._relays = make_relays(
+            self._hot, self._store, birth.numbers, self._board.counters, self._board.histograms
+        )
         self._limiter = Limiter(birth.limits, self._config.server.workers, self._board.counters)
         self._overrides = OverrideRow(self._board.override_uses)
         self._origins: dict[str, _Reached] = {}
@@ -212,9 +215,12 @@ class Worker:
             log=self._log,
             now=time.time,
             hot=self._hot,
+            relays=self._relays,
         )
         if self._hot is not None:
             self._hot.use(service)
+        if self._relays is not None:
+            self._relays.use(service)
         self._refreshing.use(service, share_of(config.caching.refreshes, config.server.workers))
         return service
 

@@ -56,7 +56,7 @@ from accel.errors import AccelError
 Cells = tuple[int, ...]
 """Where the hard words of some names lie; a soft word follows its hard one."""
 
-_SEQUENCE, WORLD, ALL_HARD, ALL_SOFT, _SWEPT, EDITION = 0, 1, 2, 3, 4, 5
+SEQUENCE, WORLD, ALL_HARD, ALL_SOFT, _SWEPT, EDITION = 0, 1, 2, 3, 4, 5
 """Places of words; those without an underscore are also read by `proxy._hot`, in the order that is told here."""
 _HEAD_WORDS = 16
 _BAN_SLOTS, _BAN_WORDS = 64, 64
@@ -178,7 +178,7 @@ class Numbers:
 
     def sequence(self) -> int:
         """Return the number of the latest invalidation: for a fetch to note before it is sent."""
-        return self.load(_SEQUENCE)
+        return self.load(SEQUENCE)
 
     def world(self) -> int:
         """Return a number that moves after each invalidation; load it before the words."""
@@ -233,7 +233,7 @@ class Numbers:
         self._bytes[start : start + len(encoded)] = encoded
         self._words.store(slot + _LENGTH, len(encoded))
         self._words.store(slot + _AT_NS, time.time_ns())
-        number = self._words.next(_SEQUENCE)
+        number = self._words.next(SEQUENCE)
         self._words.store(slot + _NUMBER, number)
         self._words.next(EDITION)
         self._words.next(WORLD)
@@ -247,7 +247,7 @@ class Numbers:
                 self._words.next(EDITION)
 
     def _raise(self, places: Iterable[int], shift: int) -> int:
-        number = self._words.next(_SEQUENCE)
+        number = self._words.next(SEQUENCE)
         for place in places:
             self._words.raise_to(place + shift, number)
         self._words.next(WORLD)

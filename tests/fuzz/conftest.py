@@ -7,5 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS / "wire"), str(TESTS / "unit" / "policy")]
-collect_ignore = [] if find_spec("accel.proxy._hot") else ["test_hot_against_general.py"]
+sys.path[:0] = [str(TESTS / place) for place in ("wire", "unit/policy", "unit/origin")]
+COMPILED = ["test_hot_against_general.py", "test_relays_against_general.py"]
+collect_ignore = [] if find_spec("accel.proxy._hot") else COMPILED

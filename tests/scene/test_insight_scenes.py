@@ -41,4 +41,4 @@ def test_a_worker_that_serves_is_profiled(start_accel: StartAccel, fault: FaultO
 
     assert profile["wall_s"] >= 0.5
     assert profile["stacks"]["waiting;event loop"] > 0
-    assert missing == (404, {"error": "there is no worker 2 that serves"})
+    assert missing == (404, {"error": "there is no worker 2 that serves: see 'accelctl workers'"})

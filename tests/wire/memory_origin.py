@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from accel.errors import OriginError, ResponseTruncated
 from accel.http.message import CHUNKED, Fields, Response
-from accel.origin.fetch import OriginRequest
+from accel.origin.attempt import OriginRequest
 
 _BODILESS = frozenset({204, 304})
 

@@ -38,6 +38,24 @@ async def test_a_pass_is_neither_looked_up_nor_stored(make_scene: MakeScene) -> 
     assert scene.counts("passes", "stored") == (2, 0)
 
 
+@pytest.mark.parametrize("verdict", ['pass "no sockets here"', "lookup", 'deny 403 "no"'])
+async def test_an_upgrade_that_rules_do_not_pipe_is_not_offered_and_ends_the_connection(
+    make_scene: MakeScene, verdict: str
+) -> None:
+    scene = ruled(make_scene, f"request {{ {verdict} }}")
+    client = scene.client()
+
+    client.ask("/ws", connection="upgrade", upgrade="websocket")
+    await scene.settle()
+    for call in scene.origin.calls:
+        call.answer(b"plain", cache_control="no-store")
+    await scene.settle()
+
+    assert [call.request.upgrade for call in scene.origin.calls] in ([], [b""])
+    assert [answer["connection"] for answer in client.answers] == ["close"]
+    assert not client.is_open
+
+
 async def test_a_redirect_a_page_and_a_refusal_are_answered_at_once(make_scene: MakeScene) -> None:
     scene = ruled(
         make_scene,

@@ -10,7 +10,9 @@ from local_board import LocalBoard
 
 from accel.config import Address, BackendConfig, Limits, OriginOptions, OriginTimeouts
 from accel.http.message import CHUNKED, Fields, Line
-from accel.origin.fetch import BodySource, Origin, OriginRequest, OriginResponse
+from accel.origin.attempt import OriginRequest
+from accel.origin.fetch import Origin, OriginResponse
+from accel.origin.upload import BodySource
 from accel.stats.counters import private_row, totals
 
 PATIENT = OriginTimeouts(connect_s=5.0, first_byte_s=20.0, between_bytes_s=20.0)

@@ -20,6 +20,9 @@ class LocalBoard:
         self.turn += 1
         return self.turn
 
+    def changes(self) -> object:
+        return list(self.available), list(self.ramps)
+
     def is_available(self, row: int) -> bool:
         return self.available[row]
 

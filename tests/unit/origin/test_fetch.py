@@ -21,7 +21,7 @@ from accel.errors import (
     RequestError,
 )
 from accel.http.message import CHUNKED
-from accel.origin.fetch import RetryBudget
+from accel.origin.attempt import RetryBudget
 from accel.origin.pool import BackendPool
 
 MakeWorker = Callable[..., Worker]

@@ -102,8 +102,8 @@ def test_what_is_remembered_is_bounded_and_the_least_used_goes() -> None:
         for number in range(3):
             evidence.note(b"a\0%b/%d" % (directory, number), 200, True)
 
-    assert len(evidence._pages) == 4
-    assert len(evidence._kin) == 2
+    assert len(evidence._pages) <= 4
+    assert len(evidence._kin) <= 2
     assert expected(evidence, b"/c/new") is SHARED
     assert expected(evidence, b"/a/new") is UNKNOWN
 
