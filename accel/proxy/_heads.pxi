@@ -14,7 +14,8 @@ cdef enum Means:
     CONNECTS = 2  # Connection, of which only one option is understood
     LENGTH = 4
     DATED = 8
-    JUDGED = 16  # may forbid to store a response
+    JUDGED = 16  # what it says may forbid to store a response
+    NOTED = 64  # that it is there may
     STRANGE = 32  # a response with it is the general path's
 
 cdef struct ResponseHead:
@@ -28,11 +29,13 @@ cdef struct ResponseHead:
     bint closes
     size_t size  # up to the end of the empty line
 
-JUDGED_FIELDS = (
-    b"age", b"cache-control", b"cache-tag", b"cdn-cache-control", b"content-range", b"expires", b"set-cookie",
-    b"set-cookie2", b"surrogate-key", b"vary", b"xkey",
+JUDGED_FIELDS = (b"cache-control", b"cdn-cache-control", b"vary")
+"""What says of a response whether, and on what terms, it is stored."""
+NOTED_FIELDS = (
+    b"age", b"cache-tag", b"content-range", b"expires", b"set-cookie", b"set-cookie2", b"surrogate-key", b"xkey",
 )
-"""What says of a response whether, and on what terms, it is stored, beside its validators and its Date."""
+"""Of these it is only asked whether they are there: those that forbid it whatever they say, and those that want more
+thought (`relay._MORE_THOUGHT`)."""
 
 _ODD = tuple(ODD_NAMES.values())
 """Names that are not written as their letters suggest; a slot is one more than a place here."""
@@ -54,7 +57,7 @@ cdef Names response_names():
     made = {name: DROPPED for name in HOP_BY_HOP | {b"trailer"}}
     made |= {b"connection": CONNECTS, b"content-length": LENGTH, b"date": DATED}
     made |= {name: STRANGE for name in (b"transfer-encoding", b"upgrade", b"close")}
-    return named(made | {name: JUDGED for name in JUDGED_FIELDS})
+    return named(made | {name: JUDGED for name in JUDGED_FIELDS} | {name: NOTED for name in NOTED_FIELDS})
 
 
 cdef Names named(dict meanings):
@@ -212,6 +215,17 @@ cdef bint note_line(ResponseHead *head, const Line *line, const Named *found) no
             return False
         head.date = line.value
     return True
+
+
+cdef list lines_of(const ResponseHead *head):
+    """Return the fields as `http.message.Fields` has them."""
+    cdef const Line *line
+    cdef int number
+    made = []
+    for number in range(head.count):
+        line = &head.lines[number]
+        made.append((line.name.at[: line.name.length].lower(), line.value.at[: line.value.length]))
+    return made
 
 
 cdef char *put_passed_lines(char *at, const ResponseHead *head):

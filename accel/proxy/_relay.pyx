@@ -51,7 +51,9 @@ HELD_S = 0.02
 """So long the head of a short response that is stored waits for its end."""
 
 cdef enum:
-    MOST_JUDGED = 256  # kinds of responses that are told apart under one plan
+    MOST_JUDGED = 64  # kinds of responses that are told apart under one plan
+    ENTRY_BYTES = 512  # of signatures for each plan, on the average
+    MOST_LOOKUPS = 1024
 
 cdef bytes OUR_VIA = VIA_LINE
 cdef int SEQUENCE = numbers.SEQUENCE, WORLD = numbers.WORLD, EDITION = numbers.EDITION
@@ -82,6 +84,7 @@ cdef class Carrier:
     cdef uint64_t *histograms
     cdef Bounds bounds
     cdef int entries
+    cdef size_t young_bytes
     cdef Names request_names, response_names
     cdef Head request
     cdef ResponseHead response
@@ -102,7 +105,7 @@ cdef class Carrier:
 
     def forget(self):
         """Forget everything: what decides has changed."""
-        self.young, self.old, self.lookups = {}, {}, {}
+        self.young, self.old, self.lookups, self.young_bytes = {}, {}, {}, 0
 
     def bound(self, limits):
         """Understand no head that the general path would refuse; `limits` is `config.Limits`."""
@@ -119,13 +122,14 @@ cdef class Carrier:
 
     def keep(self, bytes signature not None, Plan plan not None):
         """Relay requests with `signature` from now on."""
-        if len(self.young) >= self.entries:
-            self.young, self.old = {}, self.young
+        if len(self.young) >= self.entries or self.young_bytes >= <size_t>self.entries * ENTRY_BYTES:
+            self.young, self.old, self.young_bytes = {}, self.young, 0
         self.young[signature] = plan
+        self.young_bytes += PyBytes_GET_SIZE(signature)
 
     def keep_lookup(self, bytes signature not None, Plan plan not None):
         """Fetch for the cache whatever is not stored, for requests whose signature differs in nothing but the target."""
-        if len(self.lookups) >= self.entries:
+        if len(self.lookups) >= MOST_LOOKUPS:
             self.lookups = {}
         self.lookups[without_target(signature)] = plan
 
@@ -271,15 +275,16 @@ cdef class Carrier:
         cdef bytes kind
         cdef int at
         for at in range(self.response.count):
-            if self.response.kinds[at] & JUDGED:
-                line = &self.response.lines[at]
+            line = &self.response.lines[at]
+            if self.response.kinds[at] & (JUDGED | NOTED):
                 end = put_name(put_literal(end, b"\n", 1), &line.name)
+            if self.response.kinds[at] & JUDGED:
                 end = put_literal(put_literal(end, b":", 1), line.value.at, line.value.length)
         kind = PyBytes_FromStringAndSize(self.out, end - self.out)
         verdict = plan.judged.get(kind)
         if verdict is None:
             decide = self.owner.keeping if plan.is_lookup else self.owner.may_pass_on
-            verdict = decide(plan, self.response.status, self.lines())
+            verdict = decide(plan, self.response.status, lines_of(&self.response))
             if len(plan.judged) < MOST_JUDGED:
                 plan.judged[kind] = verdict
         return verdict
@@ -325,14 +330,6 @@ cdef class Carrier:
             self.last_date, self.last_date_at = date.at[: date.length], floor(<double>read)
         at[0] = self.last_date_at
         return True
-
-    cdef list lines(self):
-        cdef int at
-        made = []
-        for at in range(self.response.count):
-            line = &self.response.lines[at]
-            made.append((line.name.at[: line.name.length].lower(), line.value.at[: line.value.length]))
-        return made
 
     cdef char *put_head(self, Relay relay, bint is_bodiless) except NULL:
         """Write the head that the client gets, as `deliver.send_passed` does, or `send_fill` of what is stored."""

@@ -256,17 +256,24 @@ class Exchange:
     async def _run(self, way: Callable[[Exchange, *_Rest], Coroutine[None, None, None]], *rest: *_Rest) -> None:
         try:
             await way(self, *rest)
-        except ClientGone:
-            self.client_gone()
-        except RequestError as error:
-            self.fail(error.status)
-        except OriginError as error:
-            if recovery.asks_again(self, error):
+        except (ClientGone, RequestError, OriginError) as error:
+            error.__traceback__ = None  # its frames hold us, and a fill or a connection holds it: a circle otherwise
+            if self._asks_again(error):
                 await self._run(way, *rest)
         except Exception:
             # A defect of ours: this exchange ends at once, the loop's handler counts and reports it.
             self.fail(500)
             raise
+
+    def _asks_again(self, error: ClientGone | RequestError | OriginError) -> bool:
+        match error:
+            case ClientGone():
+                self.client_gone()
+            case OriginError():
+                return recovery.asks_again(self, error)
+            case _:
+                self.fail(error.status)
+        return False
 
     # What a way does with its answer.
 

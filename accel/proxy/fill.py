@@ -186,6 +186,7 @@ class Fill:
 
     def _fail(self, error: OriginError) -> None:
         self.error = error
+        error.__traceback__ = None  # its frames hold us
         self._settle(Ending.FAILED)
 
     def _settle(self, ending: Ending) -> None:
@@ -353,6 +354,7 @@ class Fill:
                 storing = None
             self.body.end()
         except OriginError as error:
+            error.__traceback__ = None  # its frames hold us
             self.body.fail(error)
         finally:
             if storing is not None:

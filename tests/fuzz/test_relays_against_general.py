@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hot_pair import sites
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -314,6 +315,7 @@ def _lives_are_the_same(life: list[Any]) -> None:
     asyncio.run(play(life))
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 def test_with_relays_clients_and_origins_get_the_same() -> None:
     TALLY.clear()
 

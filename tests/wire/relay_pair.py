@@ -27,9 +27,10 @@ from wire_scene import Client, Scene
 from accel.caching.invalidation import Purge
 from accel.caching.stored import decode
 from accel.config import BackendConfig, Limits, OriginOptions, OriginTimeouts
+from accel.http.message import Line
 from accel.origin.fetch import Origin
 from accel.policy.sites import Sites
-from accel.proxy._relay import Carrier, Relay
+from accel.proxy._relay import Carrier, Plan, Relay
 from accel.proxy.fill import Fill
 from accel.proxy.hot import Hot
 from accel.proxy.relay import Relays
@@ -61,8 +62,14 @@ class CountingRelays(Relays):
 
     def __init__(self, *rest: Any) -> None:
         self.ways: Counter[str] = Counter()
+        self.judged = 0
         with patch("accel.proxy.relay.Carrier", CountingCarrier):
             super().__init__(*rest)
+
+    def may_pass_on(self, plan: Plan, status: int, lines: list[Line]) -> bool:
+        """As `Relays.may_pass_on`."""
+        self.judged += 1
+        return super().may_pass_on(plan, status, lines)
 
     def hand_over(self, relay: Relay, data: bytes) -> None:
         """As `Relays.hand_over`."""

@@ -40,6 +40,16 @@ async def test_what_a_rule_passes_is_relayed(pair: RelayPair) -> None:
     assert await relayed_exchange(pair, request())
 
 
+async def test_a_cookie_that_differs_each_time_is_judged_once(pair: RelayPair) -> None:
+    cookies = (b"Set-Cookie: id=%d" % number for number in range(20))
+    pair.answers({b"/me": tuple(Reply((said(b"Cache-Control: max-age=60", cookie, body=b"x"),)) for cookie in cookies)})
+    for _ in range(12):
+        await pair.send(request(target=b"/me"))
+
+    assert pair.carried > 5
+    assert pair.worker.relays.judged == 1
+
+
 ODD_REQUESTS = {
     "forwarded": (b"X-Forwarded-For: 1.2.3.4", b"x-forwarded-proto: https", b"X-Forwarded-Any: x", b"Forwarded: a"),
     "underscores": (b"X_Forwarded_For: 1.2.3.4", b"X_Other_Name: x", b"Proxy_Authorization: x", b"Keep_Alive: x"),
