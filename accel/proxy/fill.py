@@ -183,6 +183,7 @@ class Fill:
             self._release()
             self.body.fail(self.error)  # of no effect unless a defect or a cancellation left its readers waiting
             self.body.stop_retaining()
+            del self._task  # one that was cancelled holds our frames, and what was to be renewed: a circle otherwise
 
     def _fail(self, error: OriginError) -> None:
         self.error = error
@@ -276,14 +277,14 @@ class Fill:
             filling = self._begin_storing(head, stored)
         if filling is not None:
             self._count_overrides(head, ruled)
-            self._learn(response.head.status, is_storable=True)
+            service.cache.evidence.note(self._found.primary, head.status, is_storable=True)
             self.entry, self.key = filling.entry, filling.key
             self.length = response.head.body_length if response.head.body_length >= 0 else None
             self._settle(Ending.STREAMING)
             await self._copy(response, filling)
             return
         if self._says_something_lasting(storing, response.head.status):
-            self._learn(response.head.status, is_storable=False)
+            service.cache.evidence.note(self._found.primary, head.status, is_storable=False)
             memory_s = service.caching.pass_memory_s if ruled.pass_memory_s is None else ruled.pass_memory_s
             service.cache.mark(self._found, response_at + memory_s, self.number)
         if self._is_abandoned:
@@ -319,9 +320,6 @@ class Fill:
             return True
         kept = self._service.cache.find(self._request, request_at).entry
         return kept is not None and kept.stored.response_at >= request_at
-
-    def _learn(self, status: int, is_storable: bool) -> None:
-        self._service.cache.evidence.note(self._found.primary, status, is_storable)
 
     def _says_something_lasting(self, storing: Storing, status: int) -> bool:
         """Whether later requests will not be answered from the store either: no client may bring that about."""

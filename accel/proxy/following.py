@@ -59,6 +59,7 @@ class Join:
         """Whether some of its readers have been through this before."""
         self._successor: Fill | Join | None = None
         """Where its readers are now."""
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def request(self) -> Request:
@@ -103,9 +104,10 @@ class Join:
         """As `Fill.release`; the last who goes ends it here, and there if they moved."""
         if self._successor is not None:
             self._successor.release(claimant)
-        if not self.body.reader_count:
+        if not self.body.reader_count and self._task is not None:
             self._leave()
             self._task.cancel()
+            self._task = None  # its frames hold us, and what was to be renewed: a circle otherwise
 
     async def _follow(self, resume: Callable[[Join], Awaitable[bool]]) -> None:
         goes_on = True

@@ -169,6 +169,7 @@ async def wait_until(until: float | None, what: Awaitable[object]) -> bool:
             finally:
                 if steps is not None:
                     steps.stop()
+                del timeout, steps  # a cancelled task holds this frame, and a timeout its task: a circle otherwise
             return True
     return False
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import AsyncIterator
 
 import pytest
 from hot_pair import sites
 from piecewise_origin import STALLED, End, Reply, said
 from relay_pair import RelayPair, relayed_exchange
-from wire_scene import MakeScene
-
-from accel.errors import NoBackend, OriginTimeout
-from accel.store.shared import SharedArena
 
 PASSED = sites('request { when path under "/api" { pass "api" } }')
 OTHERWISE = sites('request { when path under "/api" { synth 410 "gone" } }')
@@ -443,26 +437,3 @@ async def test_what_relays_learned_is_not_for_other_hosts(pair: RelayPair) -> No
     for host in (b"example.org", b"EXAMPLE.org", b"example.org.", b"example.org:80", b"other", b"other:81", b"") * 4:
         await pair.send(request(host=host))
     assert pair.carried > 10
-
-
-async def test_what_failed_holds_nothing_that_is_stored(make_scene: MakeScene) -> None:
-    """No circle keeps an exchange, and so a pin, until the collector comes by."""
-    arena = SharedArena(16 << 20, 1, 1 << 20)
-    scene = make_scene(arena=arena)
-    scene.origin.page("/", b"stored", cache_control="max-age=5", etag='"a"')
-    await scene.get()
-    await scene.after(10)
-    scene.origin.script.clear()
-    gc.disable()
-    try:
-        for failure in (OriginTimeout("no answer in time"), NoBackend("no backend is up")):
-            client = scene.client()
-            client.ask()
-            (await scene.call()).fail(failure)
-            await scene.settle()
-            assert [answer.status for answer in client.answers] == [failure.status]
-
-        assert arena.stat()["pins"] == 0
-    finally:
-        gc.enable()
-        os.close(arena.fd)
