@@ -37,6 +37,8 @@ class Begun:
     """Of the exchange that `conn` carries, or failed; None: it carries none yet."""
     began_at: float | None = None
     """Wall seconds when that began, for whoever reckons ages (RFC 9111 §4.2.3)."""
+    number: int | None = None
+    """The invalidation number read before that, for whoever stores what comes."""
 
     def close(self) -> None:
         """Nobody wants it any more."""

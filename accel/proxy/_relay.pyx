@@ -174,6 +174,7 @@ cdef class Carrier:
         cdef size_t size = self.compose(plan, relay.connection.client_ip)
         if not size or plan.is_lookup and not self.is_claimed(relay):
             return False
+        relay.number = ACCEL_LOAD(self.words + SEQUENCE)
         relay.begun = plan.origin.lend()
         if relay.begun is None:
             relay.release()
@@ -204,7 +205,6 @@ cdef class Carrier:
             relay.release()
             return False
         relay.world, relay.edition = ACCEL_LOAD(self.words + WORLD), ACCEL_LOAD(self.words + EDITION)
-        relay.number = ACCEL_LOAD(self.words + SEQUENCE)
         service.flights.add(key, relay)
         return True
 

@@ -141,11 +141,14 @@ class Exchange:
 
     def go_on(self, found: Found, fill: Fill) -> None:
         """Answer from a fetch for the cache that a relay has begun."""
-        self.found = found
-        self.reason = found.missing
+        self.found, self.reason = found, found.missing
         self._go(Outcome.MISS, forward.resumed, found, fill, found.missing)
         assert self._task is not None
         self._task.add_done_callback(lambda done: fill.release(self))  # one that is cancelled early never begins
+
+    def go_on_alone(self, found: Found) -> None:
+        """Fetch what a mark says is not stored, as a relay has begun to."""
+        self._go(Outcome.MISS, forward.missed, found, found.missing)
 
     def body_received(self, data: bytes) -> None:
         """A piece of the body arrived."""

@@ -90,7 +90,8 @@ class Fill:
         self._waiters: set[asyncio.Future[None]] = set()
         self._is_abandoned = leader is None
         self._on_end: Callable[[Fill], None] = lambda fill: None
-        self.number = service.cache.sequence()
+        begun = origin_request.begun
+        self.number = service.cache.sequence() if begun is None or begun.number is None else begun.number
         self._ending: Ending | None = None
         self.body = SharedBody(service.limits.window_bytes)
         self.key = found.key

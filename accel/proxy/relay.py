@@ -192,19 +192,19 @@ class Relays:
         if relay.key is not None:
             self.fill_of(relay, data)
             return
-        exchange = self._exchange(relay)
+        exchange = self._decided(relay)
         exchange.begun = self._left(relay, data)
-        if relay.conn is not None:
-            exchange.asked_at = relay.started_at
         self._replace(relay, exchange)
-        exchange.start()
+        if exchange.found is None:
+            exchange.start()
+        else:
+            exchange.go_on_alone(exchange.found)  # whatever became of the mark: it was found when this began
 
     def fill_of(self, relay: Relay, data: bytes) -> Fill:
         """Return the fill that a fetch for the cache becomes, with its exchange as the leader; `data` as above."""
         assert relay.key is not None
         exchange, service, found = self._decided(relay), relay.service, Found(relay.key, relay.key)
         fill = shared_fill(service, exchange.asking, found, exchange, self._left(relay, data))
-        fill.number = relay.number
         claim = self._replace(relay, exchange)
         service.flights.begin(found, fill, claim)
         exchange.go_on(found, fill)
@@ -213,7 +213,7 @@ class Relays:
     def _left(self, relay: Relay, data: bytes) -> Begun:
         """Return what a relay leaves to a fetch."""
         if relay.conn is not None:
-            relay.begun.began_at = relay.started_at
+            relay.begun.began_at, relay.begun.number = relay.started_at, relay.number
             relay.begun.parser = ResponseParser(b"HEAD" if relay.is_head else b"GET", b"", relay.service.limits)
             relay.conn.hand_over(relay, relay.begun.parser, data)
         return relay.begun
@@ -254,7 +254,7 @@ class Relays:
         exchange.asked_at = relay.started_at
         if exchange.asking.decision.action is Action.LOOKUP:
             key = primary_key(request.host, request.target)
-            exchange.found = Found(key, key)
+            exchange.found = Found(key, key, is_marked=relay.key is None)
         if relay.head_sent:
             exchange.head_sent, exchange.status, exchange.backend = True, relay.status, relay.backend
             exchange.first_byte_at, exchange.body_bytes = relay.first_byte_at, relay.body_bytes

@@ -187,6 +187,8 @@ async def test_a_small_store_makes_room_for_what_is_relayed() -> None:
     await pair.end()
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+TAGGED = said(FRESH, b"Surrogate-Key: a", body=b"tagged")
 PAGE = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nabcdef"
 STAGES = [0, 20, len(PAGE) - 6, len(PAGE) - 3]
 at_each_stage = pytest.mark.parametrize("stage", STAGES, ids=["asked", "half a head", "head", "body"])
@@ -400,6 +402,47 @@ async def test_another_request_waits_behind(pair: RelayPair, stage: int) -> None
     await pair.send(request(target=b"/warm0"), request(method=b"HEAD"))
 
     await finish(pair, PAGE[stage:])
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("event", ["expires", "stored", *PURGES])
+@pytest.mark.parametrize("rest", [b"", CHUNKED, PAGE, TAGGED], ids=["", "chunked", "page", "tagged"])
+async def test_a_mark_goes_while_what_rests_on_it_is_relayed(event: str, rest: bytes, method: bytes) -> None:
+    """One that was begun is asked once, whatever the next ones find."""
+    pair = await warmed()
+    pair.answers({b"/": Reply((said(b"Cache-Control: no-store", body=b"own"),))})
+    for _ in range(3):
+        await pair.send(request(method=method))
+        await pair.send(request())
+    pair.answers({b"/": (STALLED, Reply((said(FRESH, body=b"later"),)))})
+    if event == "expires":
+        await pair.after(118)
+        pair.connect()
+        await pair.send(request(target=b"/warm0"))  # there is a connection
+    before, asked = pair.taken, len(pair.plain.origin.heads)
+    await pair.send(request(method=method))
+    assert pair.taken == before + 1
+
+    match event:
+        case "expires":
+            await pair.after(8)
+        case "stored":
+            await pair.purge(PURGES["url"])
+            for scene in pair.beside():
+                scene.client().send(request())
+            await pair.settle()
+        case _:
+            await pair.purge(PURGES[event])
+    if rest:
+        await pair.each(lambda side: side.origin.connections[0].send(rest))
+    await pair.after(14)
+    await pair.after(2)
+
+    assert len(pair.plain.origin.heads) == asked + 1 + (event == "stored")
+    if not pair.plain.client.is_open:
+        pair.connect()
+    await pair.send(request())
+    await pair.end()
 
 
 @pytest.mark.parametrize(
