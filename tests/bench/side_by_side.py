@@ -5,8 +5,12 @@
 
 Each server has one core and one worker, load generator and origin have the other core. The figure is user plus system
 time of all processes of the server over the requests that they answered; all take turns in every round, and ratios are
-medians of the rounds' ratios. Times and rates, the p99 most of all, need a machine of their own. Every answer is
-verified, and that hits were hits; the run fails if anything is wrong.
+medians of the rounds' ratios. Every answer is verified, and that hits were hits; the run fails if anything is wrong.
+
+The works paced and even give the p99 of hits that come at a rate, however slow the answers are: at 70 % of what one
+core of each server can do, and at 70 % of what the slowest can, the same for all (how that is found and when a time
+counts, side/pacing.py says). The report has at which rate each p99 was taken and how busy the core was. Times need a
+machine of their own: where others used the two cores, it says that the generator fell behind, and gives no figure.
 
 Needs gcc, taskset and two cores; HAProxy, nginx and Varnish are taken along where they are installed (Debian: apt-get
 install gcc haproxy nginx-light varnish), a plot is drawn where matplotlib is. Works and peers are in side/.
@@ -32,7 +36,7 @@ from side.works import WORKS, Way, Work
 SOURCES = Path(__file__).parent / "side"
 FILES = 1 << 17
 SMOKE = Amount(requests=200, idle=100)
-SMOKE_WORKS = "hit,cookie,zipf,hit64k,hit1m,pass,miss,connect,paced"
+SMOKE_WORKS = "hit,cookie,zipf,hit64k,hit1m,pass,miss,connect,paced,even"
 
 
 def built(directory: Path) -> dict[str, Path]:
@@ -81,6 +85,13 @@ def taking_part(work: Work, peers: list[str]) -> list[Peer]:
     return [peer for name, peer in work.peers().items() if name in peers or (work.own is peer and "accel" in peers)]
 
 
+def all_peers(works: list[Work], peers: list[str]) -> list[Peer]:
+    """Return who runs all the time; where requests are paced, the limit shows what the generator holds."""
+    paced = any(work.way in (Way.PACED, Way.EVEN) for work in works)
+    running = [peer for work in works if work.way is not Way.IDLE for peer in taking_part(work, peers)]
+    return [*running, PEERS["limit"]] if paced else running
+
+
 def measured(bench: Bench, works: list[Work], peers: list[str], rounds: int) -> report.Seen:
     """Let everybody take turns."""
     seen: report.Seen = {work.name: {} for work in works}
@@ -89,7 +100,7 @@ def measured(bench: Bench, works: list[Work], peers: list[str], rounds: int) -> 
             for peer in taking_part(work, peers):
                 figures = bench.measure(peer, work)
                 seen[work.name].setdefault(peer.name, []).append(figures)
-                said(f"round {number + 1}: {work.name:12} {peer.name:16} {figures.cost:10.2f} {report.UNITS[work.way]}")
+                said(f"round {number + 1}: {work.name:12} {peer.name:16} {report.shown(work, figures)}")
     return {name: by_server for name, by_server in seen.items() if by_server}
 
 
@@ -118,7 +129,7 @@ def measured_here(amount: Amount, works: list[Work], peers: list[str], rounds: i
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True)))
         directory.chmod(0o755)  # nginx's worker may be another user
         bench = Bench(stack, directory, built(directory), amount)
-        bench.start([peer for work in works if work.way is not Way.IDLE for peer in taking_part(work, peers)])
+        bench.start(all_peers(works, peers))
         try:
             return measured(bench, works, peers, rounds)
         except Wrong as wrong:

@@ -10,7 +10,9 @@
        must=TEXT             the head of the answer contains TEXT
        close=1               a new connection for each request (the template says so to the server)
        rate=R                R requests a second in a Poisson process, however slow the answers are: a time counts from
-                             the instant when the request was due, also where it had to wait for a connection
+                             the instant when the request was due, also where it had to wait for a connection. What
+                             of that was the generator's own (due, a connection free, and not sent) it says too.
+                             Each connection has an answer before, and the first tenth of a second is not counted
    idle:new opens the connections, idle:used has one request answered on each; then it says "open", waits for a line and
    has a request answered on each of them. At the end a line of JSON says what was seen; requests in flight are awaited.
 
@@ -32,7 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, HEAD = 16384, SCRATCH = 1 << 20, SOURCES = 32, DIGITS = 10, BATCH = 64, STALL_MS = 10000 };
+enum { EVENTS = 256, HEAD = 16384, SCRATCH = 1 << 20, SOURCES = 32, DIGITS = 10, BATCH = 64, AT_ONCE = 8 };
+static const long long STALL_MS = 10000, MS = 1000000, WARM_MS = 100;
 
 struct conn {
     int fd, is_busy;
@@ -54,8 +57,11 @@ static size_t request_length;
 static char *number_at, *unique_at;
 static long long next_number, next_unique, drawn_of;
 static double *zipf;
-static unsigned *times_ns;
-static long started, answered, wrong, room, in_flight, connected;
+static struct times {
+    unsigned *ns;
+    long count, room;
+} times, late; /* of answers; by which requests were sent later than they could have been */
+static long started, answered, wrong, in_flight, connected;
 static struct conn *conns;
 static int epoll;
 
@@ -144,12 +150,12 @@ static int judge_head(struct conn *conn) {
     return 1;
 }
 
-static void keep_time(long long took_ns) {
-    if (answered == room) {
-        room = room ? room * 2 : 1 << 20;
-        times_ns = realloc(times_ns, (size_t)room * sizeof *times_ns);
+static void keep(struct times *kept, long long took_ns) {
+    if (kept->count == kept->room) {
+        kept->room = kept->room ? kept->room * 2 : 1 << 20;
+        kept->ns = realloc(kept->ns, (size_t)kept->room * sizeof *kept->ns);
     }
-    times_ns[answered] = took_ns > 4000000000LL ? 4000000000U : (unsigned)took_ns;
+    kept->ns[kept->count++] = took_ns > 4000000000LL ? 4000000000U : took_ns < 0 ? 0 : (unsigned)took_ns;
 }
 
 /* Returns 1 when the answer is complete, 0 when more must come, -1 if the connection ended. */
@@ -166,7 +172,7 @@ static int hear(struct conn *conn) {
     } else conn->left -= got;
     if (conn->left < 0) note_wrong("more bytes than announced", conn->head, conn->have);
     if (conn->left > 0) return 0;
-    keep_time(mono_ns() - conn->since_ns);
+    keep(&times, mono_ns() - conn->since_ns);
     answered++;
     in_flight--;
     conn->is_busy = 0;
@@ -224,7 +230,7 @@ static void saturate(long long began_ns) {
     long long end_ns = began_ns + (long long)(set.seconds * 1e9);
     for (int at = 0; at < set.connections && may_start(began_ns, end_ns); at++) send_request(&conns[at], mono_ns());
     while (in_flight) {
-        int ready = wait_for_events(events, STALL_MS);
+        int ready = wait_for_events(events, (int)STALL_MS);
         for (int at = 0; at < ready; at++) {
             struct conn *conn = events[at].data.ptr;
             int heard = hear(conn);
@@ -241,36 +247,11 @@ static void saturate(long long began_ns) {
     }
 }
 
-/* A request whenever one is due. */
-static void pace(long long began_ns) {
-    struct epoll_event events[EVENTS];
-    struct conn **idle = malloc((size_t)set.connections * sizeof *idle);
-    int idle_count = 0;
-    long long end_ns = began_ns + (long long)(set.seconds * 1e9);
-    double due_ns = (double)began_ns;
-    for (int at = 0; at < set.connections; at++) idle[idle_count++] = &conns[at];
-    while (in_flight || may_start((long long)due_ns, end_ns)) {
-        long long now_ns = mono_ns();
-        while (idle_count && due_ns <= (double)now_ns && may_start((long long)due_ns, end_ns)) {
-            send_request(idle[--idle_count], (long long)due_ns);
-            due_ns -= log(1.0 - chance()) / set.rate * 1e9;
-        }
-        int ready = wait_for_events(events, 0);
-        for (int at = 0; at < ready; at++) {
-            struct conn *conn = events[at].data.ptr;
-            int heard = hear(conn);
-            if (heard < 0) lose(conn);
-            if (heard) idle[idle_count++] = conn;
-        }
-        if (now_ns > end_ns + STALL_MS * 1000000LL) { errno = ETIMEDOUT; fail("answers are missing"); }
-    }
-}
-
 static void await(struct conn *conn) {
     struct pollfd readable = {.fd = conn->fd, .events = POLLIN};
     int heard;
     do {
-        if (poll(&readable, 1, STALL_MS) <= 0) fail("an idle connection was not answered");
+        if (poll(&readable, 1, (int)STALL_MS) <= 0) fail("an idle connection was not answered");
         heard = hear(conn);
     } while (!heard);
     if (heard > 0) return;
@@ -288,6 +269,61 @@ static void ask_all(int opens, int asks) {
         }
         for (int at = from; asks && at < end; at++) await(&conns[at]);
     }
+}
+
+/* Requests at a rate. The connection that was used last comes first, so there may be far more of them than are mostly
+   under way: they are for servers that stop. */
+
+static struct {
+    struct conn **idle;
+    int idle_count;
+    double due_ns;                        /* when the next request is */
+    long long began_ns, free_ns, end_ns; /* when it began, when a connection came free while none was, the last due */
+} paced;
+
+/* Few at once, so that answers do not wait for many requests. */
+static void send_due(void) {
+    for (int sent = 0; paced.idle_count && sent < AT_ONCE; sent++) {
+        long long due_ns = (long long)paced.due_ns, now_ns = mono_ns();
+        if (due_ns > now_ns || !may_start(due_ns, paced.end_ns)) return;
+        keep(&late, now_ns - (due_ns > paced.free_ns ? due_ns : paced.free_ns));
+        send_request(paced.idle[--paced.idle_count], due_ns);
+        paced.due_ns -= log(1.0 - chance()) / set.rate * 1e9;
+    }
+}
+
+static void hear_all(void) {
+    struct epoll_event events[EVENTS];
+    int ready = wait_for_events(events, 0);
+    if (ready && !paced.idle_count) paced.free_ns = mono_ns();
+    for (int at = 0; at < ready; at++) {
+        struct conn *conn = events[at].data.ptr;
+        int heard = hear(conn);
+        if (heard < 0) lose(conn);
+        if (heard) paced.idle[paced.idle_count++] = conn;
+    }
+}
+
+/* Send whenever a request is due, and hear else; returns from when on times were kept. */
+static long long pace(void) {
+    int is_warm = 0;
+    ask_all(0, 1);
+    paced.idle = malloc((size_t)set.connections * sizeof *paced.idle);
+    for (int at = 0; at < set.connections; at++) paced.idle[paced.idle_count++] = &conns[at];
+    paced.due_ns = (double)(paced.began_ns = paced.free_ns = mono_ns());
+    paced.end_ns = paced.began_ns + WARM_MS * MS + (long long)(set.seconds * 1e9);
+    while (in_flight || may_start((long long)paced.due_ns, paced.end_ns)) {
+        send_due();
+        if (in_flight) hear_all();
+        long long now_ns = mono_ns();
+        if (!is_warm && now_ns > paced.began_ns + WARM_MS * MS) {
+            is_warm = 1;
+            paced.began_ns = now_ns;
+            times.count = late.count = 0;
+        }
+        if (now_ns > paced.end_ns + STALL_MS * MS) { errno = ETIMEDOUT; fail("answers are missing"); }
+    }
+    return paced.began_ns;
 }
 
 static void idle(void) {
@@ -332,13 +368,20 @@ static int by_value(const void *left, const void *right) {
     return (one > other) - (one < other);
 }
 
+/* Returns the time that so many of a hundred did not exceed. */
+static double centile_us(struct times *kept, double centile) {
+    if (!kept->count) return 0;
+    qsort(kept->ns, (size_t)kept->count, sizeof *kept->ns, by_value);
+    return kept->ns[(long)((double)kept->count * centile / 100)] / 1e3;
+}
+
 static void say(double seconds) {
-    if (answered) qsort(times_ns, (size_t)answered, sizeof *times_ns, by_value);
     for (char *at = first_wrong; *at; at++)
         if (*at < ' ' || *at == '"' || *at == '\\' || *at > '~') *at = ' ';
-    printf("{\"answered\": %ld, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"wrong\": %ld, \"first_wrong\": \"%s\"}\n",
-           answered, seconds, answered ? times_ns[answered / 2] / 1e3 : 0,
-           answered ? times_ns[answered * 99 / 100] / 1e3 : 0, wrong, first_wrong);
+    printf("{\"answered\": %ld, \"timed\": %ld, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f,"
+           " \"late_us\": %.1f, \"wrong\": %ld, \"first_wrong\": \"%s\"}\n",
+           answered, times.count, seconds, centile_us(&times, 50), centile_us(&times, 99), centile_us(&late, 99.9),
+           wrong, first_wrong);
 }
 
 int main(int count, char **arguments) {
@@ -355,7 +398,7 @@ int main(int count, char **arguments) {
         for (int at = 0; at < set.connections; at++) open_conn(&conns[at]);
     long long began_ns = mono_ns();
     if (set.is_idle) idle();
-    else if (set.rate > 0) pace(began_ns);
+    else if (set.rate > 0) began_ns = pace();
     else saturate(began_ns);
     say((double)(mono_ns() - began_ns) / 1e9);
     return 0;

@@ -110,6 +110,8 @@ class Peer:
     """On how many it runs; the load generator's is the second."""
     forwards: bool = True
     """Whether it asks the origin at all."""
+    is_threaded: bool = False
+    """Whether its threads wait for each other's turn on the core."""
     said_of_a_hit: str = ""
     """What the head of an answer that is a hit contains; empty: only the origin's count proves it."""
 
@@ -188,7 +190,7 @@ PEERS = {
         Peer(*_ACCEL, _accel, said_of_a_hit="Cache-Status: accel; hit"),
         Peer("haproxy", ("haproxy",), "haproxy", ("haproxy", "-v"), _haproxy),
         Peer("nginx", ("nginx",), "nginx-light", ("nginx", "-v"), _nginx),
-        Peer("varnish", ("varnishd",), "varnish", ("varnishd", "-V"), _varnish),
+        Peer("varnish", ("varnishd",), "varnish", ("varnishd", "-V"), _varnish, is_threaded=True),
     )
 }
 """Those that stand side by side, the limit first."""

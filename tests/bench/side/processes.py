@@ -78,6 +78,10 @@ class Process:
         """Return the user and system time that all of them used so far."""
         return sum(map(cpu_ns, self.pids()))
 
+    def waited_ns(self) -> int:
+        """Return how long all their threads were ready to run so far, and another had the core."""
+        return sum(int(text.split()[1]) for pid in self.pids() for text in _texts(pid, "task/*/schedstat"))
+
     def memory_bytes(self) -> int:
         """Return what all of them hold of the machine's memory, shared pages by their shares (PSS)."""
         texts = [text for pid in self.pids() for text in _texts(pid, "smaps_rollup")]

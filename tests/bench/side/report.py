@@ -19,7 +19,8 @@ from side.works import WORKS, Way, Work
 
 Seen = dict[str, dict[str, list[Figures]]]
 """The figures of each round, by work, then by server."""
-UNITS = {Way.CPU: "µs CPU a request", Way.PACED: "µs, p99", Way.IDLE: "KiB a connection"}
+UNITS = {Way.CPU: "µs CPU a request", Way.PACED: "µs, p99", Way.EVEN: "µs, p99", Way.IDLE: "KiB a connection"}
+FELL_BEHIND = "the generator fell behind"
 SUBJECT = "accel"
 
 
@@ -29,10 +30,24 @@ def subject_of(work: Work) -> str:
 
 
 def ratio(rounds: dict[str, list[Figures]], one: str, other: str) -> float | None:
-    """Return the median of one server's costs over another's; None where one of them was not measured."""
-    if not rounds.get(one) or not rounds.get(other):
-        return None
-    return median(mine.cost / max(theirs.cost, 1e-9) for mine, theirs in zip(rounds[one], rounds[other], strict=False))
+    """Return the median of one server's costs over another's; None where no round measured both."""
+    pairs = zip(rounds.get(one, []), rounds.get(other, []), strict=False)
+    ratios = [mine.cost / max(theirs.cost, 1e-9) for mine, theirs in pairs if mine.counts and theirs.counts]
+    return median(ratios) if ratios else None
+
+
+def cost(rounds: list[Figures]) -> float | None:
+    """Return the median of what counts; None where nothing does."""
+    costs = [each.cost for each in rounds if each.counts]
+    return median(costs) if costs else None
+
+
+def shown(work: Work, figures: Figures) -> str:
+    """Return one measurement in a line."""
+    if not figures.counts:
+        return FELL_BEHIND
+    rate = f" at {figures.per_second:,.0f}/s, core {figures.busy:.0%} busy" if figures.busy else ""
+    return f"{figures.cost:10.2f} {UNITS[work.way]}{rate}"
 
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:
@@ -65,18 +80,25 @@ def _others(seen: Seen) -> list[str]:
 
 def costs(seen: Seen) -> str:
     """Return the table of all costs: medians, and between which values they lay."""
-    rows = []
-    for name, rounds in seen.items():
-        work = WORKS[name]
-        for server, figures in rounds.items():
-            values = [each.cost for each in figures]
-            rate = median(each.per_second for each in figures)
-            rows.append([
-                work.title, server, f"{median(values):.2f}", f"{min(values):.2f}-{max(values):.2f}", UNITS[work.way],
-                f"{rate:,.0f}" if rate else "", f"{median(each.p50_us for each in figures):,.0f}",
-                f"{median(each.p99_us for each in figures):,.0f}",
-            ])  # fmt: skip
-    return _grid(["work", "server", "median", "range", "unit", "requests/s", "p50 µs", "p99 µs"], rows)
+    rows = [
+        [WORKS[name].title, server, *_row(WORKS[name], [one for one in figures if one.counts])]
+        for name, rounds in seen.items()
+        for server, figures in rounds.items()
+    ]
+    return _grid(["work", "server", "median", "range", "unit", "requests/s", "core", "p50 µs", "p99 µs"], rows)
+
+
+def _row(work: Work, counted: list[Figures]) -> list[str]:
+    if not counted:
+        return ["", "", FELL_BEHIND, "", "", "", ""]
+    values = [each.cost for each in counted]
+    rate, busy, p50, p99 = (
+        median(getattr(each, part) for each in counted) for part in ("per_second", "busy", "p50_us", "p99_us")
+    )
+    return [
+        f"{median(values):.2f}", f"{min(values):.2f}-{max(values):.2f}", UNITS[work.way],
+        f"{rate:,.0f}" if rate else "", f"{busy:.0%}" if busy else "", f"{p50:,.0f}", f"{p99:,.0f}",
+    ]  # fmt: skip
 
 
 def note(peers: Iterable[Peer], rounds: int, seconds: float) -> str:

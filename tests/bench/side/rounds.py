@@ -11,16 +11,19 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from side.pacing import CONNECTIONS, Paced, Rates, tried
 from side.peers import Peer, Place
 from side.processes import LOAD_CORES, SERVER_CORES, Process, free_port
-from side.works import Way, Work
+from side.works import WORKS, Way, Work
 
-LOAD_SHARE = 0.7
+PACED = WORKS["paced"]
+SMOKE_RATE = 2000.0
 WARM_REQUESTS = 2000
 WARM_FETCHES = 200
 PASSES = 3
@@ -57,6 +60,10 @@ class Figures:
     per_second: float
     p50_us: float
     p99_us: float
+    busy: float = 0.0
+    """Where requests are paced: the server's CPU, as a share of one core."""
+    counts: bool = True
+    """False where the generator fell behind: then the times are not the server's."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,7 @@ class Bench:
         self._numbers = count(0, NUMBERS_A_RUN)
         self._names = count()
         self._servers: dict[str, Server] = {}
+        self._rates = Rates(self._cost_us, partial(self._at_rate, "limit"))
         self.origin = free_port()
         origin = Process([str(programs["server"]), str(self.origin)], LOAD_CORES, directory / "origin.log")
         stack.callback(origin.end)
@@ -95,12 +103,39 @@ class Bench:
             return self._idle(peer, work)
         server = self._servers[peer.name]
         self._warm(server, work)
-        if work.way is Way.CPU:
-            return self._cpu(server, work)
-        closed = self._cpu(server, work)
-        rate = LOAD_SHARE * 1e6 / closed.cost
+        return self._cpu(server, work) if work.way is Way.CPU else self._paced(server, work)
+
+    def _paced(self, server: Server, work: Work) -> Figures:
+        measure = partial(self._at_rate, server.peer.name, self._rate(server, work))
+        seen = measure() if self._amount.requests else tried(measure)
+        return Figures(seen.p99_us, seen.per_second, seen.p50_us, seen.p99_us, seen.busy, seen.counts)
+
+    def _rate(self, server: Server, work: Work) -> float:
+        if self._amount.requests:
+            return SMOKE_RATE
+        if work.way is Way.PACED:
+            return self._rates.own(server.peer.name)
+        return self._rates.even(name for name in work.peers() if name in self._servers)
+
+    def _cost_us(self, name: str) -> float:
+        self._warm(self._servers[name], PACED)
+        return self._cpu(self._servers[name], PACED).cost
+
+    def _at_rate(self, name: str, rate: float) -> Paced:
+        server = self._servers[name]
+        process, work = server.process, replace(PACED, connections=CONNECTIONS)
+        used_ns, waited_ns = process.cpu_ns(), process.waited_ns()
         seen = self._load(server, work, f"rate={rate:.0f}")
-        return Figures(seen["p99_us"], seen["answered"] / seen["seconds"], seen["p50_us"], seen["p99_us"])
+        used_ns, waited_ns = process.cpu_ns() - used_ns, process.waited_ns() - waited_ns
+        per_second = seen["timed"] / max(seen["seconds"], 1e-9)
+        return Paced(
+            per_second=per_second,
+            p50_us=seen["p50_us"],
+            p99_us=seen["p99_us"],
+            busy=used_ns / 1e9 / seen["answered"] * per_second,
+            late_us=seen["late_us"],
+            waited=0.0 if server.peer.is_threaded else waited_ns / 1e9 / seen["answered"] * per_second,
+        )
 
     def _started(self, stack: ExitStack, peer: Peer) -> Server:
         directory = self._directory / f"server{next(self._names)}"

@@ -37,7 +37,9 @@ class Way(Enum):
     CPU = auto()
     """Server CPU a request, while all connections always wait for an answer."""
     PACED = auto()
-    """The answers' times while requests come at 70 % of what one core can do."""
+    """The answers' times while requests come at 70 % of what one core of this server can do."""
+    EVEN = auto()
+    """The same, all at the rate of the slowest."""
     IDLE = auto()
     """Memory a connection that waits for its next request."""
 
@@ -94,7 +96,8 @@ WORKS = {
         Work("rules", "1 KiB hit under 500 rules", PAGE, own=RULED),
         Work("rules-cookie", "1 KiB hit under 500 rules, a new cookie each", PAGE, cookie=COOKIE, own=RULED),
         Work("workers", "1 KiB hit, two workers on two cores", PAGE, own=PAIRED),
-        Work("paced", "1 KiB hits at 70 % of a core: p99", PAGE, connections=64, way=Way.PACED),
+        Work("paced", "1 KiB hits, 70 % of its capacity: p99", PAGE, connections=64, way=Way.PACED),
+        Work("even", "1 KiB hits, 70 % of the slowest's: p99", PAGE, connections=64, way=Way.EVEN),
         Work("idle", "idle connection after a request", PAGE, way=Way.IDLE),
         Work("idle-new", "idle connection before its first request", PAGE, way=Way.IDLE, asks_first=False),
     )
