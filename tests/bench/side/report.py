@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
+from side import plot
 from side.peers import Peer
 from side.rounds import Figures
 from side.works import WORKS, Way, Work
@@ -127,33 +128,16 @@ def write(directory: Path, seen: Seen, said: str) -> None:
         for work, rounds in seen.items()
     }
     (directory / "side_by_side.json").write_text(json.dumps({"note": said, "rounds": raw}, indent=1) + "\n")
-    if not plotted(directory / "side_by_side.png", seen, said):
+    bars = {WORKS[name].title: _bars(WORKS[name], rounds) for name, rounds in seen.items()}
+    if not plot.drawn(directory / "side_by_side.png", bars, said):
         print("no plot: matplotlib is not installed (pip install matplotlib)")
 
 
-def plotted(path: Path, seen: Seen, said: str) -> bool:
-    """Draw every work's costs as bars; return whether that was possible."""
-    try:
-        import matplotlib
-    except ImportError:
-        return False
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    columns = 3
-    lines = -(-len(seen) // columns)
-    figure, grid = pyplot.subplots(lines, columns, figsize=(15, 2.6 * lines + 0.8), squeeze=False)
-    for axes in grid.flat[len(seen) :]:
-        axes.set_visible(False)
-    for axes, (name, rounds) in zip(grid.flat, seen.items(), strict=False):
-        values = {server: median(one.cost for one in figures) for server, figures in rounds.items()}
-        colours = ["#c0392b" if server.startswith(SUBJECT) else "#7f8c8d" for server in values]
-        bars = axes.barh(list(values), list(values.values()), color=colours)
-        axes.bar_label(bars, fmt="%.1f", padding=2)
-        axes.margins(x=0.15)
-        axes.invert_yaxis()
-        axes.set_title(f"{WORKS[name].title} ({UNITS[WORKS[name].way]})", fontsize=9)
-    figure.text(0.01, 0.005, said, fontsize=7)
-    figure.tight_layout(rect=(0, 0.04, 1, 1))
-    figure.savefig(path, dpi=110)
-    return True
+def _bars(work: Work, rounds: dict[str, list[Figures]]) -> plot.Panel:
+    paced = {server: figures for server, figures in rounds.items() if cost(figures) and figures[0].busy}
+    return plot.Panel(
+        UNITS[work.way],
+        subject_of(work),
+        {server: cost(figures) for server, figures in rounds.items()},
+        {server: f"at {median(one.per_second for one in paced[server]):,.0f}/s" for server in paced},
+    )
