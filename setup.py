@@ -16,6 +16,8 @@ LAYOUT = ROOT / "build" / "layout" / "_layout.h"
 FLAGS = os.environ.get("ACCEL_EXTENSION_FLAGS", "").split()
 """For both compiler and linker: `-fsanitize=address -g`, say."""
 
+PROXY_PARTS = ("accel/proxy/_*.px[di]", "accel/net/_*.pxd", "accel/store/_*.pxd", "accel/stats/_*.pxd")
+
 
 class BuildExtension(build_ext):
     """Compiles with the constants of the memory map written out first; generated C stays under build/."""
@@ -62,8 +64,9 @@ setup(
         extension("accel.store._numbers"),
         extension("accel.stats._ring", "accel/stats/_ring.pxd"),
         extension("accel.stats._lines"),
-        extension("accel.proxy._hot", "accel/proxy/_*.pxi", "accel/store/_shared.pxd", "accel/stats/_ring.pxd"),
-        extension("accel.proxy._relay", "accel/proxy/_*.pxi", "accel/store/_shared.pxd", "accel/stats/_ring.pxd"),
+        extension("accel.net._sockets", "accel/net/_*.px[di]"),
+        extension("accel.proxy._hot", *PROXY_PARTS),
+        extension("accel.proxy._relay", *PROXY_PARTS),
     ],
     cmdclass={"build_ext": BuildExtension},
 )

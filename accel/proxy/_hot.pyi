@@ -2,27 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from accel.config import Limits
+from accel.net._sockets import SocketReader
 from accel.proxy.covering import CoveredResponse
+from accel.proxy.phase import Phase
 from accel.stats._ring import RingWriter
 from accel.store._shared import Glance
 
 NEW_HOST: bytes
 
-class Asker(Protocol):
-    """The connection that a request came by."""
-
-    exchanges: int
-    id: int
+class ClientEnd:
+    phase: Phase
     since: float
-    fd: int
     client_ip: str
+    id: int
+    exchanges: int
     transport: asyncio.Transport
-    def write(self, data: bytes) -> None: ...
-    def writelines(self, buffers: list[bytes | memoryview]) -> None: ...
-    def after_replay(self, is_last: bool) -> None: ...
 
 class FieldTable:
     keys_client: bool
@@ -37,7 +33,7 @@ class FieldTable:
         edition: int = 0,
     ) -> None: ...
 
-class Replayer:
+class Replayer(SocketReader):
     is_on: bool
     unknown: bytes | None
     def __init__(
@@ -67,4 +63,4 @@ class Replayer:
         told: tuple[bytes, bytes, bytes, int],
         note: Callable[[int], None],
     ) -> None: ...
-    def answer(self, connection: Asker, data: bytes) -> bytes | None: ...
+    def answer(self, connection: ClientEnd, data: bytes) -> bytes | None: ...

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, embedsignature=False
 """The compiled side of the hot path: what `proxy.hot` has learned is given again. The argument stands there.
 
-Cut in parts, each knowing only those before it: scan (a head, fully understood or not at all), fields (what matters of
+Cut in parts, each knowing only those before it: client_end (whose connection it is), scan (a head, fully understood or not at all), fields (what matters of
 it: the signature), replay (a decided answer and what must still hold), memory (all of them), telling (its record in the
 log), and here what one worker does with them.
 """
@@ -15,37 +15,28 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
+from accel.net._sockets cimport SocketReader, SocketTransport
 from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
 from accel.store._shared cimport Glance
 
 from os import urandom
 
+from accel.proxy.phase import Phase
 from accel.stats import histograms as scale
 from accel.stats.counters import index
 from accel.stats.records import OUTCOMES
 from accel.store import numbers
 
+include "_client_end.pxi"
 include "_scan.pxi"
 include "_names.pxi"
 include "_fields.pxi"
 include "_write.pxi"
+include "_send.pxi"
 include "_measure.pxi"
 include "_replay.pxi"
 include "_memory.pxi"
 include "_telling.pxi"
-
-cdef extern from "<sys/uio.h>":
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-
-cdef extern from "sys/socket.h":
-    enum: MSG_DONTWAIT, MSG_NOSIGNAL
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    ssize_t send(int fd, const void *data, size_t length, int flags) nogil
-    ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
 
 cdef extern from *:
     """
@@ -78,7 +69,10 @@ NEW_HOST = b"?"
 """Stands for the signature of a request whose host is not known yet."""
 
 
-cdef class Replayer:
+cdef object IDLE = Phase.IDLE
+
+
+cdef class Replayer(SocketReader):
     """What one worker has decided and may give again; `proxy.hot.Hot` fills it."""
 
     cdef public bint is_on  # off: every request takes the general path
@@ -176,18 +170,37 @@ cdef class Replayer:
 
     # A read's worth of requests.
 
-    def answer(self, connection, bytes data not None):
+    cdef int received(self, SocketTransport transport, const char *data, size_t length) except -1:
+        """Answer what a client's socket has, from where it was read to; its connection gets what is left."""
+        cdef ClientEnd connection = transport.protocol
+        cdef size_t taken
+        if connection.phase is not IDLE:
+            connection.receive(PyBytes_FromStringAndSize(data, length))
+            return 0
+        taken = self.replay(connection, data, length)
+        if taken < length:
+            connection.left_over(PyBytes_FromStringAndSize(data + taken, length - taken), self.unknown)
+        return 0
+
+    def answer(self, ClientEnd connection not None, bytes data not None):
         """Answer the requests that `data` begins with, as long as each is a replay; return the rest.
 
         None: there is no rest. A connection that cannot simply go on is told (`after_replay`).
         """
-        cdef const char *start = PyBytes_AS_STRING(data)
-        cdef size_t length = PyBytes_GET_SIZE(data), taken = 0
+        cdef size_t length = PyBytes_GET_SIZE(data)
+        cdef size_t taken = self.replay(connection, PyBytes_AS_STRING(data), length)
+        if not taken:
+            return data
+        return None if taken == length else data[taken:]
+
+    cdef size_t replay(self, ClientEnd connection, const char *start, size_t length) except? 0:
+        """Do that; return how many bytes were taken."""
+        cdef size_t taken = 0
         cdef double now
         cdef bint goes_on = True
         self.unknown, self.is_last, self.is_blocked, self.filled = None, False, False, 0
-        if not self.is_on or connection.transport.get_write_buffer_size():
-            return data
+        if not self.is_on or connection.holds():
+            return 0
         now = self.ended_at = self.now()
         self.replays = 0
         while goes_on and not self.is_blocked and taken < length:
@@ -198,7 +211,7 @@ cdef class Replayer:
                 taken += self.head.size
                 goes_on = goes_on and not self.is_last
         if not taken:
-            return data
+            return 0
         if self.is_last:
             taken = length  # what comes behind is not read as a request (RFC 9112 §9.6)
         self.counters[BYTES_IN] += taken
@@ -209,9 +222,9 @@ cdef class Replayer:
         connection.since = self.monotonic()
         if self.is_last or self.is_blocked:
             connection.after_replay(self.is_last)
-        return None if taken == length else data[taken:]
+        return taken
 
-    cdef bint replayed(self, connection, double now) except -1:
+    cdef bint replayed(self, ClientEnd connection, double now) except -1:
         """Answer the request in `head`; False: it was not, with `unknown` set, or nothing may follow it at once."""
         cdef bint closes = False
         cdef FieldTable table = self.table()
@@ -305,7 +318,7 @@ cdef class Replayer:
         measure(self.histograms, FIRST_BYTE_AT, elapsed_us, self.replays)
         measure(self.histograms, TOTAL_AT, elapsed_us, self.replays)
 
-    cdef make_room(self, connection, Replay replay, bint is_long):
+    cdef make_room(self, ClientEnd connection, Replay replay, bint is_long):
         """Send what is gathered if an answer has no room behind it."""
         cdef size_t more = replay.head_length + TAIL_BYTES
         if replay.has_body and not is_long:
@@ -324,7 +337,7 @@ cdef class Replayer:
         if not is_long:
             replay.leave()
 
-    cdef send_long(self, connection, Replay replay, record):
+    cdef send_long(self, ClientEnd connection, Replay replay, record):
         """Send what is gathered, and a body from where it lies: its pin goes with the last buffer.
 
         A whole body that the socket takes at once leaves no object behind; `record` holds one in pieces.
@@ -344,9 +357,9 @@ cdef class Replayer:
         self.is_blocked = True
         connection.writelines(rest)
 
-    cdef size_t take_both(self, connection, Replay replay) except? 0:
+    cdef size_t take_both(self, ClientEnd connection, Replay replay) except? 0:
         """Return how much the socket takes of what is gathered and of the body behind it, in one call."""
-        cdef int fd = connection.fd
+        cdef int fd = connection.open_fd()
         cdef iovec[2] parts
         cdef msghdr message
         cdef size_t sent
@@ -360,13 +373,13 @@ cdef class Replayer:
         self.counters[BYTES_OUT] += sent
         return sent
 
-    cdef flush(self, connection):
+    cdef flush(self, ClientEnd connection):
         """Send what was gathered: straight to the socket, and what it does not take by the transport."""
         cdef ssize_t sent = 0
         cdef int fd
         if not self.filled:
             return
-        fd = connection.fd
+        fd = connection.open_fd()
         if fd >= 0 and not self.is_blocked:
             sent = max(0, send(fd, self.out, self.filled, MSG_DONTWAIT | MSG_NOSIGNAL))
             self.counters[BYTES_OUT] += sent

@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
+from accel.proxy._hot cimport ClientEnd
 from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
 from accel.store._shared cimport Glance
 
@@ -29,14 +30,11 @@ from accel.stats.records import OUTCOMES, REASONS
 from accel.store import numbers
 
 include "_write.pxi"
+include "_send.pxi"
 include "_measure.pxi"
 include "_scan.pxi"
 include "_names.pxi"
 include "_heads.pxi"
-
-cdef extern from "sys/socket.h":
-    enum: MSG_DONTWAIT, MSG_NOSIGNAL
-    ssize_t send(int fd, const void *data, size_t length, int flags) nogil
 
 cdef extern from *:
     """
@@ -372,15 +370,11 @@ cdef class Carrier:
             at = put_literal(at, b"; stored", 8)
         return put_literal(at, b"\r\n", 2)
 
-    cdef send(self, connection, size_t size):
-        """Send what was written: straight to the socket, and what it does not take by the transport.
-
-        Of a transport that is closing the socket is gone, and its number may be another's.
-        """
+    cdef send(self, ClientEnd connection, size_t size):
+        """Send what was written: straight to the socket, and what it does not take by the transport."""
         cdef ssize_t sent = 0
-        cdef int fd = connection.fd
-        transport = connection.transport
-        if fd >= 0 and not transport.is_closing() and not transport.get_write_buffer_size():
+        cdef int fd = connection.open_fd()
+        if fd >= 0 and not connection.holds():
             sent = max(0, send(fd, self.out, size, MSG_DONTWAIT | MSG_NOSIGNAL))
             self.counters[BYTES_OUT] += sent
         if <size_t>sent < size:

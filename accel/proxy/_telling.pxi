@@ -6,7 +6,7 @@ cdef extern from "Python.h":
 cdef int HIT = OUTCOMES.index("hit")
 
 
-cdef tell(RingWriter log, Head *head, Replay replay, connection, double began_at, double now, double age_s):
+cdef tell(RingWriter log, Head *head, Replay replay, ClientEnd connection, double began_at, double now, double age_s):
     """Write the record of an answer to the request in `head`."""
     cdef accel_exchange one
     cdef str client_ip = connection.client_ip
@@ -17,7 +17,7 @@ cdef tell(RingWriter log, Head *head, Replay replay, connection, double began_at
     one.total_s, one.age_s, one.ttl_s = one.first_byte_s, age_s, replay.lifetime_s - age_s
     one.body_bytes = replay.length if replay.has_body else 0
     one.status, one.minor, one.outcome = replay.status, 1, HIT
-    one.key_hash, one.connection_id = replay.told.key_hash, <uint32_t><uint64_t>connection.id
+    one.key_hash, one.connection_id = replay.told.key_hash, <uint32_t>connection.id
     one.client.data = PyUnicode_AsUTF8AndSize(client_ip or "-", &length)
     one.client.length = length
     one.method.data = b"HEAD"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from accel.errors import RequestError
@@ -21,6 +20,7 @@ from accel.http.message import Request
 from accel.http.request_parser import RequestParser
 from accel.proxy.exchange import Exchange
 from accel.proxy.output import Output, ip_of
+from accel.proxy.phase import Phase
 from accel.stats.counters import index
 
 if TYPE_CHECKING:
@@ -31,17 +31,6 @@ _BYTES_IN = index("client_bytes_in")
 _HEAD_TIMEOUTS, _BODY_TIMEOUTS = index("head_timeouts"), index("body_timeouts")
 _IDLE_TIMEOUTS, _WRITE_TIMEOUTS = index("idle_timeouts"), index("write_timeouts")
 _LINGER_S = 2.0
-
-
-class Phase(Enum):
-    """What the connection is waiting for."""
-
-    IDLE = "the first byte of a request"
-    HEAD = "the rest of a head"
-    BUSY = "an exchange to end"
-    LINGER = "the client to close, after our last answer"
-    TUNNEL = "either side of a tunnel to close"
-    CLOSED = "nothing"
 
 
 _IDLE = Phase.IDLE
@@ -59,29 +48,23 @@ class ClientConnection(Output):
         "_hot",
         "_is_starting",
         "_last_read_at",
+        "_parser",
         "_paused_reading",
         "_receiving",
         "_relays",
         "_signature",
         "_waiting",
-        "client_ip",
-        "exchanges",
-        "id",
-        "parser",
-        "phase",
-        "since",
     )
 
-    def __init__(self, clients: Clients, fd: int = -1, address: object = None) -> None:
-        """`fd`, `address`: the socket and its peer, where whoever accepted it says so; else the transport is asked."""
-        super().__init__(clients.counters, fd)
+    def __init__(self, clients: Clients, address: object = None) -> None:
+        """`address`: who came, where whoever accepted it says so; else the transport is asked."""
+        super().__init__(clients.counters)
         self._clients = clients
         self.phase = Phase.IDLE
         self.since = clients.now_mono()
-        self.parser = RequestParser(self, clients.limits)
+        self._parser: RequestParser | None = None  # made when there is anything to read that is no replay
         self.client_ip = ip_of(address)
         self.id = 0
-        """Of those of this worker, from 1; 0: not admitted yet."""
         self._hot = None if clients.service.hot is None else clients.service.hot.replayer
         self._relays = None if clients.service.relays is None else clients.service.relays.carrier
         self._signature: bytes | None = None  # of the request that begins what is fed next
@@ -110,30 +93,12 @@ class ClientConnection(Output):
         self._clients.admit(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._hot is not None and self.phase is _IDLE:
-            rest = self._hot.answer(self, data)
-            if rest is None:
-                return
-            data, signature, relays = rest, self._hot.unknown, self._relays
-            if signature and relays is not None and self.phase is _IDLE and relays.take(self, data, signature):
-                return
-            self._signature = signature
-        self._clients.counters[_BYTES_IN] += len(data)
-        if self._has_failed or self.phase is Phase.LINGER:
+        if self._hot is None or self.phase is not _IDLE:
+            self.receive(data)
             return
-        self._last_read_at = self._clients.now_mono()
-        try:
-            self.parser.feed(data)
-        except RequestError as error:
-            self._refuse(error)
-            return
-        except Exception:
-            self.reset()  # a defect of ours: the loop's handler counts and reports it
-            raise
-        if self.phase is Phase.IDLE and self.parser.in_head:
-            self._enter(Phase.HEAD)
-        elif len(self.parser.after_upgrade or b"") > self._clients.limits.window_bytes:
-            self._pause_reading()
+        rest = self._hot.answer(self, data)
+        if rest is not None:
+            self.left_over(rest, self._hot.unknown)
 
     def eof_received(self) -> bool:
         # The client left. What is written still goes out, but no body may end where it is cut short.
@@ -144,7 +109,8 @@ class ClientConnection(Output):
     def connection_lost(self, exc: Exception | None) -> None:
         self._enter(Phase.CLOSED)
         self.is_lost = True
-        self.parser.close()
+        if self._parser is not None:
+            self._parser.close()
         self.resume_writing()
         exchanges: list[Exchange | Relay | None] = [self._current, *self._waiting]
         self._current = self._receiving = None
@@ -189,6 +155,36 @@ class ClientConnection(Output):
             self._receiving = None
 
     # What a replay or a relay calls.
+
+    def left_over(self, data: bytes, signature: bytes | None) -> None:
+        """What came is no replay; `signature`: of the request that it begins with, if the hot path could tell."""
+        relays = self._relays
+        if signature and relays is not None and self.phase is _IDLE and relays.take(self, data, signature):
+            return
+        self._signature = signature
+        self.receive(data)
+
+    def receive(self, data: bytes) -> None:
+        """What came is the general path's."""
+        self._clients.counters[_BYTES_IN] += len(data)
+        if self._has_failed or self.phase is Phase.LINGER:
+            return
+        self._last_read_at = self._clients.now_mono()
+        if self._parser is None:
+            self._parser = RequestParser(self, self._clients.limits)
+        parser = self._parser
+        try:
+            parser.feed(data)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        except Exception:
+            self.reset()  # a defect of ours: the loop's handler counts and reports it
+            raise
+        if self.phase is Phase.IDLE and parser.in_head:
+            self._enter(Phase.HEAD)
+        elif len(parser.after_upgrade or b"") > self._clients.limits.window_bytes:
+            self._pause_reading()
 
     def after_replay(self, is_last: bool) -> None:
         """What was replayed closes the connection, or its client has not taken all of it."""
@@ -250,7 +246,8 @@ class ClientConnection(Output):
         self.uncork()
         self._enter(Phase.TUNNEL)
         self.transport.pause_reading()
-        return self.transport, self.parser.after_upgrade or b""
+        assert self._parser is not None
+        return self.transport, self._parser.after_upgrade or b""
 
     # What the worker calls.
 
@@ -331,7 +328,8 @@ class ClientConnection(Output):
             self._resume_reading()
 
     def _await_request(self) -> None:
-        self._enter(Phase.HEAD if self.parser.in_head else Phase.IDLE)
+        is_in_head = self._parser is not None and self._parser.in_head
+        self._enter(Phase.HEAD if is_in_head else Phase.IDLE)
         self._resume_reading()
 
     def _enter(self, phase: Phase) -> None:

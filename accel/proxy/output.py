@@ -13,6 +13,7 @@ from typing import cast
 
 from accel.config import ClientTimeouts
 from accel.errors import ClientGone
+from accel.proxy.client_end import ClientEnd
 from accel.proxy.pace import ReadingPace
 from accel.stats.counters import CounterRow, index
 
@@ -22,28 +23,23 @@ _JOINED_BYTES = 16 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close sends RST
 
 
-class Output(asyncio.Protocol):
+class Output(ClientEnd, asyncio.Protocol):
     """What a client is sent."""
 
-    __slots__ = ("_corked", "_counters", "_pace", "_writable", "_written_bytes", "fd", "is_lost", "transport")
+    __slots__ = ("_corked", "_counters", "_pace", "_writable", "_written_bytes", "is_lost")
 
-    def __init__(self, counters: CounterRow, fd: int = -1) -> None:
+    def __init__(self, counters: CounterRow) -> None:
         self._counters = counters
         self._corked = b""  # an answer's head that waits for the first piece of its body
         self._pace = ReadingPace()
         self._writable: asyncio.Future[None] | None = None
         self._written_bytes = 0
-        self.fd = fd
-        """The socket, where that may be written to beside the transport; else -1."""
         self.is_lost = False
 
     def open(self, transport: asyncio.BaseTransport, window_bytes: int) -> None:
         """Begin; the client may leave `window_bytes` unread before it is waited for."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=window_bytes)
-        if self.fd < 0:
-            sock = self.transport.get_extra_info("socket")
-            self.fd = sock.fileno() if sock is not None else -1
 
     @property
     def is_held(self) -> bool:

@@ -12,14 +12,12 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
-from functools import partial
 
 from accel.proxy.clients import Clients
-from accel.proxy.connection import ClientConnection
 from accel.server.journal import note
+from accel.server.opening import Opener, make_opener
 from accel.server.scoreboard import WorkerBoard
 
-_STREAM = int(socket.SOCK_STREAM)
 _BATCH = 8
 _SOME = 4
 """What a worker takes that has looked away in vain: the others are busy."""
@@ -35,23 +33,16 @@ _FADING = 0.75
 """What is left of the memory of recent accepts after each beat (0.25 s)."""
 
 
-class _Accepted(socket.socket):
-    """A socket that makes no enums of its numbers: the event loop asks for them a few times a connection."""
-
-    __slots__ = ()
-    family = socket.SocketType.family  # type: ignore[assignment]
-    type = socket.SocketType.type  # type: ignore[assignment]
-
-
 class Acceptor:
     """One worker's readers of the shared listening sockets."""
 
-    def __init__(self, sockets: Sequence[socket.socket], clients: Clients, board: WorkerBoard) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], clients: Clients, board: WorkerBoard, opener: Opener | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = list(sockets)
-        self._clients = clients
         self._board = board
-        self._opening: set[asyncio.Task[object]] = set()
+        self._opener = opener or make_opener(clients)
         self._recent = 0.0
         self._is_open = False
         self._held = 0
@@ -77,8 +68,7 @@ class Acceptor:
 
     async def settled(self) -> None:
         """Wait until each connection that was taken is one of the clients."""
-        while self._opening:
-            await asyncio.wait(self._opening)
+        await self._opener.settled()
 
     def beat(self) -> None:
         """Let the memory of recent accepts fade."""
@@ -93,10 +83,9 @@ class Acceptor:
             self._take(sock, min(_BATCH, 1 + int(room / 2)))  # each one is load twice: held, and recent
 
     def _take(self, sock: socket.socket, most: int) -> None:
-        family = int(sock.family)
         for _ in range(most):
             try:
-                fd, address = sock._accept()  # type: ignore[attr-defined]  # as `accept`, which makes enums
+                self._opener.take(sock)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -105,23 +94,8 @@ class Acceptor:
                 note("accept-failed", why=error.strerror, mend="raise the open-file limit")
                 self._look_away(sock, _EXHAUSTED_S)
                 return
-            self._open_connection(_Accepted(family, _STREAM, 0, fd), address)
-
-    def _open_connection(self, accepted: socket.socket, address: object) -> None:
-        accepted.setblocking(False)
-        self._recent += 1
-        make = partial(ClientConnection, self._clients, accepted.fileno(), address)
-        opening = self._loop.connect_accepted_socket(make, accepted)
-        task: asyncio.Task[object] = self._loop.create_task(opening)
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
-        self._publish()
-
-    def _opened(self, task: asyncio.Task[object]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled() and isinstance(task.exception(), OSError):
-            return  # the client was gone before its first byte
-        task.result()
+            self._recent += 1
+            self._publish()
 
     def _look_away(self, sock: socket.socket, seconds: float) -> None:
         self._loop.remove_reader(sock.fileno())

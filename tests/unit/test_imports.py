@@ -16,6 +16,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "accel": frozenset(),
     "errors": frozenset(),
+    "net": frozenset(),
     "config": frozenset(),
     "stats": frozenset(),
     "http": frozenset({"errors", "config"}),
@@ -23,9 +24,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "policy": frozenset({"errors", "config", "http", "caching", "values", "addresses"}),
     "store": frozenset({"errors"}),
     "origin": frozenset({"errors", "config", "http", "stats"}),
-    "proxy": frozenset({"errors", "config", "http", "caching", "policy", "store", "origin", "stats"}),
+    "proxy": frozenset({"errors", "net", "config", "http", "caching", "policy", "store", "origin", "stats"}),
     "server": frozenset(
-        {"accel", "errors", "config", "addresses", "http", "caching", "policy", "store", "origin", "stats", "proxy"}
+        {"accel", "errors", "config", "addresses", "http", "caching", "policy", "store", "origin", "stats", "net"}
+        | {"proxy"}
     ),
     "values": frozenset({"errors", "config"}),
     "addresses": frozenset({"errors", "config"}),

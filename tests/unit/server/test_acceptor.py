@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from accel.proxy.clients import Clients
 from accel.server import acceptor as module
+from accel.server import opening
 from accel.server.acceptor import Acceptor
+from accel.server.opening import LoopOpener, Opener, OwnOpener
 from accel.server.scoreboard import WorkerBoard
 
 
 class FakeConnection(asyncio.Protocol):
     """What a client connection is to the acceptor: a protocol that tells its clients."""
 
-    def __init__(self, clients: FakeClients, fd: int, address: object) -> None:
+    def __init__(self, clients: FakeClients, address: object) -> None:
         self._clients = clients
-        clients.accepted.append((fd, address))
+        clients.accepted.append(address)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._clients.transports.append(transport)
@@ -34,7 +37,8 @@ class FakeClients:
 
     def __init__(self) -> None:
         self.transports: list[asyncio.BaseTransport] = []
-        self.accepted: list[tuple[int, object]] = []
+        self.accepted: list[object] = []
+        self.service = SimpleNamespace(hot=None)
         self.changed = asyncio.Event()
         self.on_change: Callable[[int], None] = lambda count: None
 
@@ -62,13 +66,19 @@ class FakeBoard:
 class Door:
     """A listening socket with an acceptor."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_opener: Callable[[Clients], Opener]) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.listening.setblocking(False)
         self.address = self.listening.getsockname()
         self.clients, self.board = FakeClients(), FakeBoard()
         self.outside: list[socket.socket] = []
-        self.acceptor = Acceptor([self.listening], cast(Clients, self.clients), cast(WorkerBoard, self.board))
+        self.opener = make_opener(cast(Clients, self.clients))
+        self.attend(self.opener)
+
+    def attend(self, opener: Opener) -> None:
+        """Have an acceptor."""
+        clients, board = cast(Clients, self.clients), cast(WorkerBoard, self.board)
+        self.acceptor = Acceptor([self.listening], clients, board, opener)
 
     def knock(self, count: int) -> None:
         """Connect from outside; the kernel takes it before anybody accepts."""
@@ -91,11 +101,11 @@ class Door:
             cast(asyncio.Transport, transport).abort()
 
 
-@pytest.fixture
-async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
-    """Return a door that is still shut."""
-    monkeypatch.setattr(module, "ClientConnection", FakeConnection)
-    door = Door()
+@pytest.fixture(params=[OwnOpener, LoopOpener])
+async def door(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
+    """Return a door that is still shut, of both kinds."""
+    monkeypatch.setattr(opening, "ClientConnection", FakeConnection)
+    door = Door(request.param)
     yield door
     door.close()
     await asyncio.sleep(0)
@@ -109,14 +119,13 @@ async def test_all_who_wait_are_taken_and_counted(door: Door) -> None:
     assert door.board.load >= 20
 
 
-async def test_a_connection_is_told_its_socket_and_who_came(door: Door) -> None:
+async def test_a_connection_is_told_who_came(door: Door) -> None:
     door.knock(3)
     door.acceptor.open()
     await door.held(3)
 
-    infos = [transport.get_extra_info for transport in door.clients.transports]
-    assert [(info("socket").fileno(), info("peername")) for info in infos] == door.clients.accepted
-    assert [address for _, address in door.clients.accepted] == [end.getsockname() for end in door.outside]
+    assert [transport.get_extra_info("peername") for transport in door.clients.transports] == door.clients.accepted
+    assert door.clients.accepted == [end.getsockname() for end in door.outside]
 
 
 async def test_recent_accepts_weigh_for_about_a_second(door: Door) -> None:
@@ -162,23 +171,26 @@ async def test_a_client_gone_before_it_was_taken_is_no_failure(door: Door) -> No
     await door.held(1)
 
 
-class _Exhausted(socket.socket):
-    """A listening socket for which there is no descriptor at first."""
+class Exhausted:
+    """An opener for which there is no descriptor at first."""
 
-    failures: Any = ()
+    def __init__(self, opener: Opener, failures: Iterable[int]) -> None:
+        self._opener, self._failures = opener, iter(failures)
 
-    def _accept(self) -> tuple[int, Any]:
-        for number in self.failures:
+    def take(self, listening: socket.socket) -> None:
+        """Fail, or take one."""
+        for number in self._failures:
             raise OSError(number, "too many")
-        return super()._accept()  # type: ignore[misc, no-any-return]
+        self._opener.take(listening)
+
+    async def settled(self) -> None:
+        """As the other one."""
+        await self._opener.settled()
 
 
 async def test_a_want_of_descriptors_is_waited_out(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_EXHAUSTED_S", 0.001)
-    short = _Exhausted(fileno=door.listening.detach())
-    short.failures = iter([errno.EMFILE, errno.ENFILE])
-    door.listening = short
-    door.acceptor = Acceptor([short], cast(Clients, door.clients), cast(WorkerBoard, door.board))
+    door.attend(Exhausted(door.opener, [errno.EMFILE, errno.ENFILE]))
     door.knock(2)
     door.acceptor.open()
     await door.held(2)
@@ -205,14 +217,11 @@ class FakeLoop:
 
 
 async def test_a_lasting_want_of_descriptors_costs_one_try_at_a_time(door: Door) -> None:
-    short = _Exhausted(fileno=door.listening.detach())
-    short.failures = iter([errno.EMFILE] * 1000)
-    door.listening = short
-    door.acceptor = Acceptor([short], cast(Clients, door.clients), cast(WorkerBoard, door.board))
+    door.attend(Exhausted(door.opener, [errno.EMFILE] * 1000))
     loop = FakeLoop()
     door.acceptor._loop = cast(asyncio.AbstractEventLoop, loop)
     door.acceptor.open()
-    callback, args = loop.readers[short.fileno()]
+    callback, args = loop.readers[door.listening.fileno()]
     callback(*args)
     for _ in range(5):
         assert (len(loop.readers), len(loop.timers)) == (0, 1)
