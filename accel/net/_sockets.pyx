@@ -261,8 +261,9 @@ cdef class SocketTransport:
     cdef int on_end(self) except -1:
         """The peer ended its side: so do we, unless the protocol wants to go on writing."""
         self.is_ended = True
-        self.want()
-        if not self.protocol.eof_received():
+        if self.protocol.eof_received():
+            self.want()
+        else:
             self.close()
         return 0
 

@@ -11,9 +11,11 @@ cdef class ClientEnd:
     @transport.setter
     def transport(self, transport):
         self._transport = transport
-        self.socket = transport if isinstance(transport, SocketTransport) else None
-        sock = transport.get_extra_info("socket")
-        self.fd = -1 if sock is None else sock.fileno()
+        if isinstance(transport, SocketTransport):
+            self.socket = transport
+        else:
+            sock = transport.get_extra_info("socket")
+            self.socket, self.fd = None, -1 if sock is None else sock.fileno()
 
     cdef bint holds(self) except -1:
         """Whether something that was written has not gone out."""

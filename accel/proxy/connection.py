@@ -43,7 +43,6 @@ class ClientConnection(Output):
         "_body_began_at",
         "_body_bytes_then",
         "_clients",
-        "_current",
         "_has_failed",
         "_hot",
         "_is_starting",
@@ -54,6 +53,7 @@ class ClientConnection(Output):
         "_relays",
         "_signature",
         "_waiting",
+        "current",
     )
 
     def __init__(self, clients: Clients, address: object = None) -> None:
@@ -64,25 +64,17 @@ class ClientConnection(Output):
         self.since = clients.now_mono()
         self._parser: RequestParser | None = None  # made when there is anything to read that is no replay
         self.client_ip = ip_of(address)
-        self.id = 0
+        self.id = self.exchanges = 0
         self._hot = None if clients.service.hot is None else clients.service.hot.replayer
         self._relays = None if clients.service.relays is None else clients.service.relays.carrier
         self._signature: bytes | None = None  # of the request that begins what is fed next
-        self._current: Exchange | Relay | None = None
-        self._waiting: deque[Exchange] = deque()
+        self.current: Exchange | Relay | None = None  # the one that may write
+        self._waiting: deque[Exchange] | tuple[()] = ()  # most clients never pipeline
         self._receiving: Exchange | None = None  # whose body the parser is in
-        self.exchanges = 0
-        self._is_starting = False
+        self._is_starting = self._paused_reading = False
         self._has_failed = False  # a request was refused: nothing after it is read as one
-        self._paused_reading = False
         self._last_read_at = self.since
-        self._body_began_at = 0.0
-        self._body_bytes_then = 0
-
-    @property
-    def current(self) -> Exchange | Relay | None:
-        """The exchange that may write."""
-        return self._current
+        self._body_began_at, self._body_bytes_then = 0.0, 0
 
     # What the event loop calls.
 
@@ -102,7 +94,7 @@ class ClientConnection(Output):
 
     def eof_received(self) -> bool:
         # The client left. What is written still goes out, but no body may end where it is cut short.
-        if self._current is not None and self._current.head_sent:
+        if self.current is not None and self.current.head_sent:
             self.reset()
         return False
 
@@ -112,9 +104,9 @@ class ClientConnection(Output):
         if self._parser is not None:
             self._parser.close()
         self.resume_writing()
-        exchanges: list[Exchange | Relay | None] = [self._current, *self._waiting]
-        self._current = self._receiving = None
-        self._waiting.clear()
+        exchanges: list[Exchange | Relay | None] = [self.current, *self._waiting]
+        self.current = self._receiving = None
+        self._waiting = ()
         for exchange in exchanges:
             if exchange is not None:
                 exchange.client_gone()
@@ -122,8 +114,8 @@ class ClientConnection(Output):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.phase is Phase.BUSY and self._current is None:
-            self._start_waiting()
+        if self.phase is Phase.BUSY and self.current is None:
+            self._go_on()
 
     # What the parser calls.
 
@@ -135,14 +127,12 @@ class ClientConnection(Output):
         self.exchanges += 1
         if request.body_length:
             self._receiving = exchange
-            self._body_began_at = self._last_read_at
-            self._body_bytes_then = 0
+            self._body_began_at, self._body_bytes_then = self._last_read_at, 0
         if self.phase is not Phase.BUSY:
             exchange.signature = signature
             self._start(exchange)
         else:
-            self._waiting.append(exchange)
-            self._pause_reading()
+            self._wait(exchange)
 
     def body_received(self, data: bytes) -> None:
         self._body_bytes_then += len(data)
@@ -201,15 +191,15 @@ class ClientConnection(Output):
 
     def take_up(self, relay: Relay) -> None:
         """What came is a whole request, which is relayed."""
-        self._current = relay
+        self.current = relay
         self.exchanges += 1
         self._enter(Phase.BUSY)
         self._last_read_at = self.since
 
     def replace(self, relay: Relay, exchange: Exchange) -> None:
         """The general path goes on with what was relayed."""
-        assert self._current is relay
-        self._current = exchange
+        assert self.current is relay
+        self.current = exchange
 
     # What an exchange calls.
 
@@ -225,19 +215,20 @@ class ClientConnection(Output):
 
     def finished(self, exchange: Exchange | Relay, keep: bool) -> None:
         """The exchange has written its whole answer."""
-        assert exchange is self._current
-        self.uncork()
-        self._current = None
+        assert exchange is self.current
+        if self._corked:
+            self.uncork()
+        self.current = None
         if self.phase is Phase.CLOSED:
             return
         if not keep:
             self._close_politely()
         elif not self._is_starting:
-            self._start_waiting()
+            self._go_on()
 
     def cut(self, exchange: Exchange) -> None:
         """End without completing the answer, so that the client cannot take it for a whole one."""
-        self._current = None
+        self.current = None
         if self.phase is not Phase.CLOSED:
             self.reset()
 
@@ -296,31 +287,42 @@ class ClientConnection(Output):
     # Steps.
 
     def _start(self, exchange: Exchange) -> None:
-        self._current = exchange
+        self.current = exchange
         self._enter(Phase.BUSY)
         exchange.start()
 
-    def _start_waiting(self) -> None:
-        """Begin the exchanges behind the one that ended, in a loop: hits end within `_start`.
+    def _wait(self, exchange: Exchange) -> None:
+        """Have an exchange wait for those before it, and read nothing behind it."""
+        self._waiting = self._waiting or deque()
+        self._waiting.append(exchange)
+        self._pause_reading()
+
+    def _go_on(self) -> None:
+        """Begin what waits behind the exchange that ended, or wait for the next one.
 
         While the client leaves too much unread, they wait and nothing is read: `resume_writing` goes on.
         """
-        self._is_starting = True
-        try:
-            while self._waiting and self._current is None and not self.is_held:
-                self._start(self._waiting.popleft())
-        except Exception:
-            self.reset()  # a defect of ours, as in `data_received`
-            raise
-        self._is_starting = False
+        if self._waiting:
+            self._start_waiting()
         if self.phase is not Phase.BUSY:
             return
-        if self._current is not None:
-            self._read_on(self._current)
+        if self.current is not None:
+            self._read_on(self.current)
         elif not self.is_held:
             self._await_request()
         else:
             self._pause_reading()
+
+    def _start_waiting(self) -> None:
+        """Begin one after the other, in a loop: hits end within `_start`."""
+        self._is_starting = True
+        try:
+            while isinstance(waiting := self._waiting, deque) and waiting and self.current is None and not self.is_held:
+                self._start(waiting.popleft())
+        except Exception:
+            self.reset()  # a defect of ours, as in `receive`
+            raise
+        self._is_starting = False
 
     def _read_on(self, exchange: Exchange | Relay) -> None:
         """Read on behind the last exchange: its body may be still to come, and the client may leave."""
@@ -330,7 +332,8 @@ class ClientConnection(Output):
     def _await_request(self) -> None:
         is_in_head = self._parser is not None and self._parser.in_head
         self._enter(Phase.HEAD if is_in_head else Phase.IDLE)
-        self._resume_reading()
+        if self._paused_reading:
+            self._resume_reading()
 
     def _enter(self, phase: Phase) -> None:
         self._clients.idle.pop(self, None)
@@ -352,15 +355,14 @@ class ClientConnection(Output):
             self._pause_reading()
             return
         refused = Exchange.refused(self, self._clients.service, error)
-        if self._current is None:
+        if self.current is None:
             self._start(refused)
         else:
-            self._pause_reading()
-            self._waiting.append(refused)
+            self._wait(refused)
 
     def _close_politely(self) -> None:
         """Close so that the last answer arrives whatever the client is sending or about to send (RFC 9112 §9.6)."""
-        self._waiting.clear()
+        self._waiting = ()
         self._enter(Phase.LINGER)
         self._resume_reading()
         if self.transport.can_write_eof():

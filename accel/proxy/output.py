@@ -31,7 +31,7 @@ class Output(ClientEnd, asyncio.Protocol):
     def __init__(self, counters: CounterRow) -> None:
         self._counters = counters
         self._corked = b""  # an answer's head that waits for the first piece of its body
-        self._pace = ReadingPace()
+        self._pace: ReadingPace | None = None  # made when anything waits for the client
         self._writable: asyncio.Future[None] | None = None
         self._written_bytes = 0
         self.is_lost = False
@@ -114,6 +114,10 @@ class Output(ClientEnd, asyncio.Protocol):
     def is_too_slow(self, now: float, timeouts: ClientTimeouts) -> bool:
         """Whether the client reads nothing, or below the least rate; to be asked a few times a second."""
         held = self.transport.get_write_buffer_size()
+        if self._pace is None:
+            if not held:
+                return False
+            self._pace = ReadingPace()
         return self._pace.is_too_slow(now, held, self._written_bytes - held, timeouts)
 
     def _count_out(self, size: int) -> None:

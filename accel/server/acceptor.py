@@ -83,19 +83,18 @@ class Acceptor:
             self._take(sock, min(_BATCH, 1 + int(room / 2)))  # each one is load twice: held, and recent
 
     def _take(self, sock: socket.socket, most: int) -> None:
-        for _ in range(most):
-            try:
+        try:
+            for _ in range(most):
                 self._opener.take(sock)
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
-                note("accept-failed", why=error.strerror, mend="raise the open-file limit")
-                self._look_away(sock, _EXHAUSTED_S)
-                return
-            self._recent += 1
-            self._publish()
+                self._recent += 1
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            pass
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            note("accept-failed", why=error.strerror, mend="raise the open-file limit")
+            self._look_away(sock, _EXHAUSTED_S)
+        self._publish()
 
     def _look_away(self, sock: socket.socket, seconds: float) -> None:
         self._loop.remove_reader(sock.fileno())
