@@ -387,7 +387,7 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._set_timer(self._deadline)
         elif self._parser is None:
             self.close()
-        elif self._waiter is not None or self._on_end is not None:
+        elif self._waiter is not None or self._parser.head is None:  # whose head is owed may be about to wait
             self.fail(self._parser, OriginTimeout(f"{self._deadline_why} in time"))
 
 

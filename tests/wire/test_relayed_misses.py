@@ -191,7 +191,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 TAGGED = said(FRESH, b"Surrogate-Key: a", body=b"tagged")
 PAGE = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nabcdef"
 STAGES = [0, 20, len(PAGE) - 6, len(PAGE) - 3]
-at_each_stage = pytest.mark.parametrize("stage", STAGES, ids=["asked", "half a head", "head", "body"])
+STAGE_NAMES = ["asked", "half a head", "head", "body"]
+at_each_stage = pytest.mark.parametrize("stage", STAGES, ids=STAGE_NAMES)
 
 
 UNHELD = [(0, 0.0), (20, 0.0), (0, 0.03), (20, 0.03), (STAGES[2], 0.03), (STAGES[3], 0.03)]
@@ -402,6 +403,20 @@ async def test_another_request_waits_behind(pair: RelayPair, stage: int) -> None
     await pair.send(request(target=b"/warm0"), request(method=b"HEAD"))
 
     await finish(pair, PAGE[stage:])
+
+
+@pytest.mark.parametrize("pieces", [(), (PAGE[:20],)], ids=STAGE_NAMES[:2])
+async def test_its_time_is_over_just_as_another_request_joins(pair: RelayPair, pieces: tuple[bytes, ...]) -> None:
+    await begin(pair, *pieces)
+    pair.connect()
+    for side in pair.sides:
+        side.client.send(request())
+        side.scene.mono += 15
+        side.scene.now += 15
+    await pair.settle()
+    pair.is_ordered = False  # the new client's answer comes first
+    pair.compare()
+    assert pair.plain.scene.count("fetch_timeouts") == 1
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
