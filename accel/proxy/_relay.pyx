@@ -302,6 +302,8 @@ cdef class Carrier:
             return False
         if relay.length > relay.plan.most_bytes or head.count >= MOST_LINES - 1:
             return False
+        if self.store.get(relay.key) is not None:
+            return False  # from a request that waits for nobody: it may be a list of variants
         age_s = max(0.0, max(age_s, floor(now) - date_at))
         if age_s >= keeping.lifetime_s:
             return False

@@ -483,3 +483,32 @@ async def test_misses_of_odd_requests(pair: RelayPair, lines: tuple[bytes, ...],
         await pair.send(request(*lines, target=target, method=method))
         await pair.send(request(target=target))
         await pair.send(request(*lines, target=target, method=method))
+
+
+@pytest.mark.parametrize("line", [b"Vary: Accept-Language", b"X-Plain: 1"])
+async def test_something_is_stored_there_meanwhile(pair: RelayPair, line: bytes) -> None:
+    """By another worker, whose request does not wait for what is fetched: a list of variants too is kept."""
+    pair.answers({b"/": (STALLED, Reply((said(b"Cache-Control: s-maxage=60", line, body=b"other"),)))})
+    before = pair.taken
+    await pair.send(request(b"Accept-Language: de"))
+    assert pair.taken == before + 1
+    for scene in pair.beside():
+        scene.client().send(request(b"Authorization: Basic x", b"Accept-Language: it"))
+    await pair.settle()
+    await pair.each(lambda side: side.origin.connections[0].send(PAGE))
+
+    assert pair.plain.scene.count("stored") > 1
+    for language in (b"de", b"it", b"fr", b"de"):
+        await pair.send(request(b"Accept-Language: " + language))
+
+
+async def test_one_that_breaks_off_at_once_is_an_error(pair: RelayPair) -> None:
+    """The general path would have sent a part: here alone what clients get differs."""
+    pair.answers({b"/": Reply((PAGE[:-2],), End.CLOSE)})
+    pair.connect()
+    await pair.send(request())
+
+    assert pair.has_broken_off
+    assert pair.relaying.clients[-2].received.startswith(b"HTTP/1.1 502 ")
+    assert pair.plain.clients[-2].received.endswith(b"\r\n\r\nabcd")
+    assert [side.scene.count("fetch_truncated") for side in pair.sides] == [1, 1]
