@@ -10,6 +10,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -296,9 +297,10 @@ cdef class Replayer(SocketReader):
         return self.last_table
 
     cdef sign_client(self, str client_ip):
-        cdef bytes encoded = client_ip.encode()
         cdef Text text
-        text.at, text.length = PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
+        cdef Py_ssize_t length
+        text.at = PyUnicode_AsUTF8AndSize(client_ip, &length)  # where the string lies, since it is ASCII
+        text.length = length
         put_text(&self.signature, &text)
 
     cdef inline void count(self, FieldTable table, Replay replay, double now):

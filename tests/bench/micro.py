@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from side.counting import Collected, count_instructions
-from side.pieces import Worker
+from side.pieces import Worker, many_rules
 
 ROUNDS = 9
 
@@ -76,9 +76,10 @@ def options() -> argparse.Namespace:
 
 async def run(chosen: argparse.Namespace) -> None:
     """Do with the pieces what was asked."""
-    worker = await Worker.made()
+    worker, ruled = await Worker.made(), await Worker.made(many_rules())
     begins = tuple(chosen.pieces.split(","))
-    pieces = {name: call for name, call in worker.pieces().items() if name.startswith(begins)}
+    pieces = {**worker.pieces(), **ruled.hot_hits(" under 500 rules")}
+    pieces = {name: call for name, call in pieces.items() if name.startswith(begins)}
     if chosen.smoke:
         for call in pieces.values():
             call()

@@ -5,7 +5,8 @@
 
 Each server has one core and one worker, load generator and origin have the other core. The figure is user plus system
 time of all processes of the server over the requests that they answered; all take turns in every round, and ratios are
-medians of the rounds' ratios. Every answer is verified, and that hits were hits; the run fails if anything is wrong.
+medians of the rounds' ratios. What the work twin shows, of two accels that are the same, is noise. Every answer is
+verified, and that hits were hits; the run fails if anything is wrong.
 
 The works paced and even give the p99 of hits that come at a rate, however slow the answers are: at 70 % of what one
 core of each server can do, and at 70 % of what the slowest can, the same for all (how that is found and when a time
@@ -93,14 +94,16 @@ def all_peers(works: list[Work], peers: list[str]) -> list[Peer]:
 
 
 def measured(bench: Bench, works: list[Work], peers: list[str], rounds: int) -> report.Seen:
-    """Let everybody take turns."""
-    seen: report.Seen = {work.name: {} for work in works}
+    """Let everybody take turns, the last of a turn first in the next: what comes and goes slows nobody more often."""
+    seen: report.Seen = {work.name: {peer.name: [] for peer in taking_part(work, peers)} for work in works}
     for number in range(rounds):
         for work in works:
-            for peer in taking_part(work, peers):
-                figures = bench.measure(peer, work)
-                seen[work.name].setdefault(peer.name, []).append(figures)
-                said(f"round {number + 1}: {work.name:12} {peer.name:16} {report.shown(work, figures)}")
+            for turn in range(work.turns):
+                order = taking_part(work, peers)[:: -1 if (number * work.turns + turn) % 2 else 1]
+                for peer in order:
+                    figures = bench.measure(peer, work)
+                    seen[work.name][peer.name].append(figures)
+                    said(f"round {number + 1}: {work.name:12} {peer.name:16} {report.shown(work, figures)}")
     return {name: by_server for name, by_server in seen.items() if by_server}
 
 

@@ -194,6 +194,7 @@ PEERS = {
     )
 }
 """Those that stand side by side, the limit first."""
+TWIN = Peer("accel, its twin", *_ACCEL[1:], _accel, said_of_a_hit="Cache-Status: accel; hit")
 RULED = Peer("accel, 500 rules", *_ACCEL[1:], _accel_with_rules, said_of_a_hit="Cache-Status: accel; hit")
 PAIRED = Peer(
     *("accel, 2 workers", *_ACCEL[1:], lambda place: _accel(place, workers=2)),

@@ -27,12 +27,13 @@ from accel.proxy.exchange import Exchange
 from accel.proxy.outcome import Outcome
 from accel.server.stores import make_hot
 from accel.store.shared import SharedArena
-from side.works import BROWSER, SMALL, ZIPF_URLS
+from side.works import BROWSER, COOKIE, SMALL, UNIQUE, ZIPF_URLS
 
 CLIENT = "127.0.0.1"
 URLS = 1000
 """Stored beside the page, for draws by Zipf."""
 PIPELINED = 16
+COOKIES = f"Cookie: {COOKIE.replace(UNIQUE, '0' * 10)}\r\n\r\n".encode()
 Piece = Callable[[], object]
 
 
@@ -44,6 +45,11 @@ def request_bytes(target: str) -> bytes:
 def anew(request: Request) -> Request:
     """Return the same request, in which no field was looked up yet."""
     return Request(request.method, request.target, host=request.host, fields=Fields(request.fields.lines))
+
+
+def many_rules() -> Sites:
+    """Return 500 rules of every kind; they read some cookies, fields and the client's address."""
+    return Sites((), made(NAMES, general(500)))
 
 
 class Nowhere(asyncio.Transport):
@@ -95,9 +101,10 @@ class Worker:
         self.parser = RequestParser(self.sink, self.service.limits)
 
     @classmethod
-    async def made(cls) -> Worker:
-        """Return a worker with everything stored, and nothing decided yet."""
+    async def made(cls, policies: Sites | None = None) -> Worker:
+        """Return a worker with everything stored, and nothing decided yet; without `policies` it has none."""
         worker = cls(Scene(arena=SharedArena(64 << 20, 1) if find_spec("accel.store._shared") else None))
+        worker.service.policies = policies or worker.service.policies
         targets = ["/page", *(f"/{number}" for number in range(URLS))]
         for target in targets:
             worker.scene.origin.page(target, b"x" * SMALL, cache_control="max-age=3600", content_type="text/html")
@@ -123,7 +130,8 @@ class Worker:
         key = primary_key(request.host, request.target)
         entry = cache.find(request, now).entry
         assert entry is not None
-        ruled = made(NAMES, general(500))
+        rules = many_rules()
+        ruled = rules.of(request.host)
         return {
             "parse: a browser's head": self.parse,
             "key: of a request": lambda: primary_key(request.host, request.target),
@@ -135,7 +143,7 @@ class Worker:
             "judge: may it be reused": lambda: judge(entry.stored, request.fields, now, self.service.caching),
             "deliver: head and body": self.delivering(request),
             "general: a whole hit": self.general(None),
-            "general: a whole hit under 500 rules": self.general(Sites((), ruled)),
+            "general: a whole hit under 500 rules": self.general(rules),
             **self.hot_pieces(),
         }
 
@@ -186,9 +194,19 @@ class Worker:
                 connection.data_received(text)
         pages = cycle([texts[number] for number in drawn])
         return {
-            "hot: a whole hit": lambda: connection.data_received(self.page),
+            **self.hot_hits(""),
             f"hot: {PIPELINED} pipelined": lambda: connection.data_received(pipeline),
             "hot: a whole hit, 1,000 URLs by Zipf": lambda: connection.data_received(next(pages)),
         }
 
-
+    def hot_hits(self, under: str) -> dict[str, Piece]:
+        """Return hits of one page by the hot path, without cookies and with some."""
+        if self.service.hot is None:
+            return {}
+        connection, with_cookies = self.connected(), self.page[:-2] + COOKIES
+        for text in (self.page, self.page, self.page, with_cookies, with_cookies):
+            connection.data_received(text)
+        return {
+            f"hot: a whole hit{under}": lambda: connection.data_received(self.page),
+            f"hot: a whole hit{under}, cookies": lambda: connection.data_received(with_cookies),
+        }

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-WIDTH, HEIGHT, MARGIN = 5.0, 2.1, 1.1
-"""Inches: of a panel, and for the words above and below all."""
-SERVERS = 5
-"""A panel has room for so many at least, so that all bars are alike."""
+WIDTH, TITLE, BAR, MARGIN = 5.0, 0.6, 0.3, 1.1
+"""Inches: of a panel, its title, each of its bars, and for the words above and below all."""
 SUBJECT, OTHERS, NOTHING = "#c0392b", "#95a5a6", "the generator fell behind"
 NOTE_LETTERS = 80
 """A line of the note below one panel."""
@@ -47,14 +45,16 @@ def drawn(path: Path, panels: Mapping[str, Panel], note: str) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    most = max(len(panel.values) for panel in panels.values())  # so that all bars are alike
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    height = HEIGHT * lines + MARGIN
+    height = (TITLE + BAR * most) * lines + MARGIN
     figure, grid = pyplot.subplots(lines, columns, figsize=(WIDTH * columns, height), squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (title, panel) in zip(grid.flat, panels.items(), strict=False):
         _fill(axes, title, panel)
+        axes.set_ylim(most - 0.5, -0.5)
     _write_around(figure, columns, height, note)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
@@ -79,7 +79,6 @@ def _fill(axes: Axes, title: str, panel: Panel) -> None:
     ]
     axes.bar_label(bars, labels, fontsize=8.5)
     axes.set_xlim(0, max(*widths, 1e-9) * (1.45 if panel.remarks else 1.15))
-    axes.set_ylim(max(len(names), SERVERS) - 0.5, -0.5)
     axes.set_title(f"{title}  [{panel.unit}]", fontsize=9.5, loc="left")
     axes.xaxis.set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=9)

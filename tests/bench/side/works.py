@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from side.peers import PAIRED, PEERS, RULED, Peer
+from side.peers import PAIRED, PEERS, RULED, TWIN, Peer
 
 ZIPF_URLS = 10_000
 SMALL = 1024
@@ -65,6 +65,11 @@ class Work:
     own: Peer | None = None
     """The accel that does this work, beside nobody but the usual one."""
 
+    @property
+    def turns(self) -> int:
+        """How often it is measured in a round: a few percent between two accels are less than one turn's noise."""
+        return 4 if self.own else 1
+
     def request(self) -> str:
         """Return the template of its requests."""
         cookie = f"Cookie: {self.cookie}\n" if self.cookie else ""
@@ -93,6 +98,7 @@ WORKS = {
         Work("pass", "1 KiB pass (no-store)", f"/n/{SMALL}/page", is_hit=False),
         Work("miss", "1 KiB miss, stored", f"/s/{SMALL}/{NUMBER}", is_hit=False),
         Work("connect", "1 KiB hit, a new connection each", PAGE, closes=True),
+        Work("twin", "1 KiB hit, the same accel once more", PAGE, own=TWIN),
         Work("rules", "1 KiB hit under 500 rules", PAGE, own=RULED),
         Work("rules-cookie", "1 KiB hit under 500 rules, a new cookie each", PAGE, cookie=COOKIE, own=RULED),
         Work("workers", "1 KiB hit, two workers on two cores", PAGE, own=PAIRED),
