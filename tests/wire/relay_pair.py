@@ -7,198 +7,33 @@ compared, and what is left when everything has ended.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from hot_pair import Counting, assert_unpinned, close_arena
-from local_board import LocalBoard
-from piecewise_origin import PiecewiseOrigin, Reply
-from wire_scene import Client, Scene
+from hot_pair import close_arena
+from piecewise_origin import Reply
+from relay_sides import Side, Worker, is_held
+from wire_scene import Scene
 
 from accel.caching.invalidation import Purge
-from accel.caching.stored import decode
-from accel.config import BackendConfig, Limits, OriginOptions, OriginTimeouts
-from accel.http.message import Line
-from accel.origin.fetch import Origin
+from accel.config import Limits
 from accel.policy.sites import Sites
-from accel.proxy._relay import Carrier, Plan, Relay
-from accel.proxy.fill import Fill
-from accel.proxy.hot import Hot
-from accel.proxy.relay import Relays
 from accel.stats.counters import totals
-from accel.stats.records import LogRecord
 from accel.store.flights import FlightArena, SharedFlights
-from accel.store.shared import SharedArena, SharedStore
+from accel.store.shared import SharedArena
 
 ROWS = 3
 _CHUNK = re.compile(rb"\r\n[0-9a-f]+\r\n")
 _WHEN = re.compile(rb"(; ttl=\d+)|(Age: \d+\r\n)|(Date: [^\r]*\r\n)")
 _QUIET_TURNS, _MOST_TURNS = 24, 20_000
-PATIENT = OriginTimeouts(connect_s=5.0, first_byte_s=15.0, between_bytes_s=15.0)
-
-
-class CountingCarrier(Carrier):
-    """Counts what it takes."""
-
-    taken = 0
-
-    def take(self, connection: Any, data: bytes, signature: bytes) -> bool:
-        """As `Carrier.take`."""
-        is_taken = super().take(connection, data, signature)
-        self.taken += is_taken
-        return is_taken
-
-
-class CountingRelays(Relays):
-    """Counts how relays are left."""
-
-    def __init__(self, *rest: Any) -> None:
-        self.ways: Counter[str] = Counter()
-        self.judged = 0
-        with patch("accel.proxy.relay.Carrier", CountingCarrier):
-            super().__init__(*rest)
-
-    def may_pass_on(self, plan: Plan, status: int, lines: list[Line]) -> bool:
-        """As `Relays.may_pass_on`."""
-        self.judged += 1
-        return super().may_pass_on(plan, status, lines)
-
-    def hand_over(self, relay: Relay, data: bytes) -> None:
-        """As `Relays.hand_over`."""
-        if relay.key is None:  # else `fill_of` counts it
-            self.ways["connected anew" if relay.conn is None else "failed" if relay.conn.error else "left"] += 1
-        super().hand_over(relay, data)
-
-    def fill_of(self, relay: Relay, data: bytes) -> Fill:
-        """As `Relays.fill_of`."""
-        self.ways["filled"] += 1
-        return super().fill_of(relay, data)
-
-    def failed(self, relay: Relay) -> None:
-        """As `Relays.failed`."""
-        self.ways["cut"] += relay.head_sent
-        self.ways["broken off"] += relay.gathered is not None
-        super().failed(relay)
-
-    def client_gone(self, relay: Relay) -> None:
-        """As `Relays.client_gone`."""
-        self.ways["gone"] += 1
-        super().client_gone(relay)
-
-
-class Side:
-    """One worker, its origin, and what tells how far that got."""
-
-    def __init__(self, scene: Scene, directory: Path | None, options: dict[str, Any]) -> None:
-        self.scene, self.options = scene, options
-        self.board = LocalBoard(1)
-        path = None if directory is None else directory / "origin"
-        self.origin = PiecewiseOrigin(path, lambda: scene.count("origin_bytes_in"))
-        self.clients: list[Client] = []
-        self.client: Client
-        self.beside: list[Scene] = []
-        self._told: list[tuple[object, ...]] = []
-
-    async def start(self) -> None:
-        """Let the origin listen, and the worker use it."""
-        await self.origin.start()
-        self.use_origin(self.scene)
-
-    def use_origin(self, scene: Scene) -> None:
-        """Give a worker its way to the origin."""
-        given = {"backends": (BackendConfig(self.origin.address),), "timeouts": PATIENT} | self.options
-        options = OriginOptions(**given)
-        limits = scene.service.limits
-        origin = Origin(options, range(1), self.board, scene.counters, limits.window_bytes, limits)
-        scene.service.origins = {"": origin}
-
-    def connect(self, peer: str = "127.0.0.1") -> None:
-        """Let another client come."""
-        self.client = self.scene.client(peer)
-        self.clients.append(self.client)
-
-    @property
-    def seen(self) -> tuple[object, ...]:
-        """What moves as long as anything does."""
-        received = tuple(len(client.transport.sent) for client in self.clients)
-        return received, sum(self.scene.counters), len(self.origin.heads), len(self.origin.connections)
-
-    def records(self) -> list[tuple[object, ...]]:
-        """Return what was logged, but for what tells the two workers apart."""
-        self._told += map(_comparable, self.scene.log.records[len(self._told) :])
-        return list(self._told)
-
-    def stored(self) -> dict[bytes, tuple[object, bytes]]:
-        """Return all that is stored: what it is, and its body."""
-        found: dict[bytes, tuple[object, bytes]] = {}
-
-        def judge(key: bytes, meta: bytes) -> bool:
-            found[key] = (decode(meta), b"")
-            return False
-
-        assert self.scene.machine.arena is not None
-        self.scene.machine.arena.sweep(judge, lambda: None)
-        for key in found:
-            record = self.scene.store.get(key)
-            body = b"" if record is None else b"".join(map(bytes, record.chunks()))
-            found[key] = (found[key][0], body)
-        return found
-
-    async def leave(self) -> None:
-        """Let everybody go."""
-        for client in self.clients:
-            client.transport.lose()
-        await self.scene.settle()
-        await self.origin.stop()
-        await self.scene.settle()
-
-    async def end(self) -> None:
-        """Check that nothing is left."""
-        for scene in (self.scene, *self.beside):
-            scene.service.origins[""].close()
-            await scene.settle()
-        await self.scene.until(lambda: not self.origin.connections)
-        for scene in (*self.beside, self.scene):
-            await scene.end()
-        assert_unpinned(self.scene)
-        assert self.board.flights == [0]
-
-
-def _comparable(record: LogRecord) -> tuple[object, ...]:
-    backend = record.backend and "origin"
-    told = replace(record, exchange_id=0, number=0, backend=backend)
-    return tuple("nan" if isinstance(value, float) and math.isnan(value) else value for value in astuple(told))
-
-
-@dataclass
-class Worker:
-    """What makes a worker one with a hot path and relays."""
-
-    replayer: Counting
-    relays: CountingRelays
-
-    @classmethod
-    def of(cls, scene: Scene) -> Worker:
-        """Give a worker over an arena both."""
-        assert isinstance(scene.store, SharedStore)
-        memory, counters, histograms = scene.machine.numbers.memory, scene.counters, scene.histograms
-        replayer = Counting(memory, counters, lambda: scene.now, lambda: scene.mono, 1024, histograms)
-        replayer.row = counters
-        hot = Hot(replayer, scene.store)
-        relays = CountingRelays(hot, scene.store, memory, counters, histograms, lambda: scene.now)
-        scene.service.hot, scene.service.relays = hot, relays
-        hot.use(scene.service)
-        relays.use(scene.service)
-        return cls(replayer, relays)
 
 
 class RelayPair:
@@ -243,14 +78,12 @@ class RelayPair:
     @property
     def taken(self) -> int:
         """How many requests relays began."""
-        carrier = self.worker.relays.carrier
-        assert isinstance(carrier, CountingCarrier)
-        return carrier.taken
+        return self.worker.taken
 
     @property
     def carried(self) -> int:
         """How many of them the general path had no part in."""
-        return self.taken - self.ways.total()
+        return self.worker.carried
 
     @property
     def ways(self) -> Counter[str]:
@@ -380,8 +213,7 @@ class RelayPair:
     @property
     def is_holding(self) -> bool:
         """Whether a relayed head waits for its end."""
-        return any(isinstance(client.connection.current, Relay) and client.connection.current.gathered is not None
-                   for client in self.relaying.clients)  # fmt: skip
+        return any(map(is_held, self.relaying.clients))
 
     @property
     def has_broken_off(self) -> bool:
@@ -395,27 +227,27 @@ class RelayPair:
             return  # the general path has sent the head, and perhaps a part
         for theirs, ours in zip(plain.clients, relaying.clients, strict=True):
             if self.is_ordered:
-                _same("received", *map(self._undated, (ours.received, theirs.received)))
+                same("received", *map(self._undated, (ours.received, theirs.received)))
             for name in ("has_eof", "is_cut", "is_lost", "is_reading"):
-                _same(name, getattr(ours.transport, name), getattr(theirs.transport, name))
-            _same("phase", ours.connection.phase, theirs.connection.phase)
-        _same("heads", relaying.origin.heads, plain.origin.heads)
-        _same("origin connections", len(relaying.origin.connections), len(plain.origin.connections))
+                same(name, getattr(ours.transport, name), getattr(theirs.transport, name))
+            same("phase", ours.connection.phase, theirs.connection.phase)
+        same("heads", relaying.origin.heads, plain.origin.heads)
+        same("origin connections", len(relaying.origin.connections), len(plain.origin.connections))
         self.compare_told()
         if not self.is_lax:
-            _same("histograms", list(relaying.scene.histograms), list(plain.scene.histograms))
+            same("histograms", list(relaying.scene.histograms), list(plain.scene.histograms))
         if not self.is_lax:
-            _same("stored", relaying.stored(), plain.stored())
-        _same("all received", *[sorted(self._undated(each.received) for each in side.clients) for side in self.sides])
-        _same("in flight", relaying.board.flights, plain.board.flights)
-        _same("successes", relaying.board.successes, plain.board.successes)
-        _same("failures", relaying.board.failures, plain.board.failures)
+            same("stored", relaying.stored(), plain.stored())
+        same("all received", *[sorted(self._undated(each.received) for each in side.clients) for side in self.sides])
+        same("in flight", relaying.board.flights, plain.board.flights)
+        same("successes", relaying.board.successes, plain.board.successes)
+        same("failures", relaying.board.failures, plain.board.failures)
 
     def compare_told(self) -> None:
         """The same was counted and logged."""
         if not self.has_broken_off:
-            _same("counters", *self._counts())
-            _same("records", *self._records())
+            same("counters", *self._counts())
+            same("records", *self._records())
 
     async def end(self) -> None:
         """Check what must hold for each."""
@@ -435,7 +267,7 @@ class RelayPair:
         shutil.rmtree(self._directory)
 
 
-def _same(what: str, ours: object, theirs: object) -> None:
+def same(what: str, ours: object, theirs: object) -> None:
     """Demand that two things are equal, and say in what they are not."""
     if ours == theirs:
         return

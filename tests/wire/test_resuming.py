@@ -240,7 +240,7 @@ async def test_who_outlived_two_leaders_may_leave(machine: Machine) -> None:
     began = await second_death(machine)
     third = (await machine.following.call(2)).begin(**NAMED)
     await machine.send(third, 0, SIZE // 4)
-    for client in machine.following._all:
+    for client in machine.following.every_client:
         client.transport.lose()
     await machine.settle()
     assert third.is_closed
@@ -258,12 +258,12 @@ async def test_a_third_response_completes_nothing_but_the_same(machine: Machine,
 
 async def test_a_slow_reader_holds_no_more_than_a_window_of_a_fetch_of_its_own(machine: Machine) -> None:
     began = await second_death(machine)
-    for client in machine.following._all:
+    for client in machine.following.every_client:
         client.transport.stick()
     third = (await machine.following.call(2)).begin(**NAMED)
     await machine.send(third, 0, SIZE)
     assert third.unread_bytes > SIZE // 8
-    for client in machine.following._all:
+    for client in machine.following.every_client:
         client.transport.drain()
     third.end()
     await machine.settle()

@@ -243,7 +243,7 @@ class Scene:
         self.failures: list[dict[str, Any]] = []
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: self.failures.append(context))
-        self._all: list[Client] = []
+        self.every_client: list[Client] = []
         self._tasks_before = asyncio.all_tasks()
 
     def hold_clock(self) -> None:
@@ -253,7 +253,7 @@ class Scene:
     def client(self, peer: str = "127.0.0.1") -> Client:
         """Connect a client."""
         client = Client(self.clients, peer)
-        self._all.append(client)
+        self.every_client.append(client)
         return client
 
     async def get(self, target: str = "/", method: str = "GET", client: Client | None = None, **fields: str) -> Answer:
@@ -301,7 +301,7 @@ class Scene:
     async def end(self) -> None:
         """Check what must hold after every scene."""
         self.assert_balanced()
-        for client in self._all:
+        for client in self.every_client:
             client.transport.lose()
         await self.settle()
         for call in self.origin.calls:
