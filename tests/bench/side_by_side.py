@@ -125,8 +125,8 @@ def amount_of(chosen: argparse.Namespace) -> Amount:
     return Amount(chosen.seconds, idle=idle)
 
 
-def measured_here(amount: Amount, works: list[Work], peers: list[str], rounds: int) -> report.Seen:
-    """Start everybody, measure, end everybody; raises SystemExit when anything was wrong."""
+def measured_here(amount: Amount, works: list[Work], peers: list[str], rounds: int) -> tuple[report.Seen, str]:
+    """Start everybody, measure, end everybody; return what bounded it, too. Raises SystemExit if anything was wrong."""
     with ExitStack() as stack:
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory, ignore_cleanup_errors=True)))
@@ -134,7 +134,7 @@ def measured_here(amount: Amount, works: list[Work], peers: list[str], rounds: i
         bench = Bench(stack, directory, built(directory), amount)
         bench.start(all_peers(works, peers))
         try:
-            return measured(bench, works, peers, rounds)
+            return measured(bench, works, peers, rounds), bench.limits()
         except Wrong as wrong:
             raise SystemExit(str(wrong)) from None
 
@@ -147,11 +147,11 @@ def main() -> None:
             raise SystemExit(f"{tool} is missing (Debian: apt-get install gcc libc6-dev util-linux)")
     works = [WORKS[name] for name in picked(chosen.works or (SMOKE_WORKS if chosen.smoke else ""), list(WORKS))]
     peers = present(picked(chosen.peers, list(PEERS)))
-    seen = measured_here(amount_of(chosen), works, peers, 1 if chosen.smoke else chosen.rounds)
+    seen, limits = measured_here(amount_of(chosen), works, peers, 1 if chosen.smoke else chosen.rounds)
     if chosen.smoke:
         print("all answers were right")
         return
-    note = report.note([PEERS[name] for name in peers], chosen.rounds, chosen.seconds)
+    note = report.note([PEERS[name] for name in peers], chosen.rounds, chosen.seconds) + limits
     print(report.text_of(seen, note))
     if chosen.out:
         report.write(chosen.out, seen, note)

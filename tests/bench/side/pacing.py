@@ -72,7 +72,8 @@ class Rates:
     at_the_limit: Callable[[float], Paced]
     """The limit, measured now at that rate."""
     _capacities: dict[str, float] = field(default_factory=dict)
-    _held: float = 0.0
+    most: float = 0.0
+    """What the generator holds; 0: nobody has asked."""
 
     def own(self, server: str) -> float:
         """Return 70 % of one server's capacity, or what the generator holds."""
@@ -84,11 +85,11 @@ class Rates:
 
     def held(self) -> float:
         """Return the rate that the generator holds: 70 % of the limit's capacity, or what is left of it."""
-        if not self._held:
+        if not self.most:
             most = LOAD_SHARE * self._capacity("limit")
             rates = (most * STEP**step for step in range(STEPS))
-            self._held = next(filter(self._is_held, rates), most * STEP**STEPS)
-        return self._held
+            self.most = next(filter(self._is_held, rates), most * STEP**STEPS)
+        return self.most
 
     def _is_held(self, rate: float) -> bool:
         return tried(lambda: self.at_the_limit(rate)).counts

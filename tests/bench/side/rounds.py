@@ -97,6 +97,11 @@ class Bench:
             server.process.wait_for(server.port)
             self._servers[server.peer.name] = server
 
+    def limits(self) -> str:
+        """Return what bounded the rates, for the report; nothing where there were none."""
+        most = self._rates.most
+        return f"\nNo rate was above {most:,.0f}/s: what the generator held against the limit." if most else ""
+
     def measure(self, peer: Peer, work: Work) -> Figures:
         """Return what `work` costs this server."""
         if work.way is Way.IDLE:
