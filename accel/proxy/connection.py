@@ -355,10 +355,10 @@ class ClientConnection(Output):
             self._pause_reading()
             return
         refused = Exchange.refused(self, self._clients.service, error)
-        if self.current is None:
-            self._start(refused)
-        else:
+        if self.phase is Phase.BUSY:  # perhaps without an exchange: until the client has read what it was sent
             self._wait(refused)
+        else:
+            self._start(refused)
 
     def _close_politely(self) -> None:
         """Close so that the last answer arrives whatever the client is sending or about to send (RFC 9112 §9.6)."""

@@ -368,6 +368,20 @@ async def test_a_client_that_reads_nothing_is_dropped(scene: Scene) -> None:
     assert scene.count("write_timeouts") == 1
 
 
+async def test_what_is_refused_waits_for_what_waits_for_the_client(scene: Scene) -> None:
+    for target in ("/long", "/short"):
+        scene.origin.page(target, b"x" * 1_000_000 if target == "/long" else b"short")
+        await scene.get(target)
+    client = scene.client()
+    client.transport.stick()
+    client.send(client.request("/long") + client.request("/short") + b"GET / HTTP/1.1\r\n\r\n")
+    await scene.settle()
+    client.transport.drain()
+    await scene.settle()
+    assert [answer.status for answer in client.answers] == [200, 200, 400]
+    assert client.transport.has_eof
+
+
 async def test_a_client_that_reads_below_the_least_rate_is_dropped(scene: Scene) -> None:
     scene.origin.page("/", b"x" * 1_000_000)
     await scene.get()

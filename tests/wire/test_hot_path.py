@@ -345,6 +345,22 @@ async def test_a_client_that_does_not_read_is_held(pair: Pair) -> None:
     assert hot.received.count(b"HTTP/1.1 200") == 4 + 200
 
 
+async def test_what_is_refused_waits_for_what_waits_for_the_client(pair: Pair) -> None:
+    page(pair, "/long", b"x" * 1_000_000)
+    for target in (b"/long", b"/"):
+        await warm(pair, request(target=target))
+    pair.connect()
+    for client in pair.clients:
+        client.transport.stick()
+    await pair.send(request(target=b"/long") + request() + b"GET / HTTP/1.1\r\n\r\n")
+    for client in pair.clients:
+        client.transport.drain()
+    await pair.settle()
+
+    pair.compare()
+    assert [answer.status for answer in pair.clients[1].answers] == [200, 200, 400]
+
+
 async def test_who_leaves_while_a_long_body_is_sent_leaves_no_pin(pair: Pair) -> None:
     page(pair, "/", b"x" * 1_500_000)
     await warm(pair, request())
