@@ -123,7 +123,7 @@ class RequestParser:
         if data[:1] in (b"B", b"S") and not (self._in_head or self._in_body or self._primed):
             data = self._with_known_method(data)
         began_in_head, began_in_body, body_bytes = self._in_head, self._in_body, self._body_bytes
-        request = self._request
+        request, head = self._request, self._field_lines
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -136,7 +136,7 @@ class RequestParser:
         except httptools.HttpParserError as error:
             if not self._is_last:
                 raise self._refusal(error) from error
-        if self._in_head and began_in_head:
+        if self._in_head and began_in_head and self._field_lines is head:
             self._count_head(len(data))
         elif self._in_body and began_in_body and self._request is request:
             self._count_framing(len(data) - (self._body_bytes - body_bytes))

@@ -232,6 +232,15 @@ def test_limits_are_the_operators() -> None:
     assert parse(start + b"Content-Length: 5\r\n\r\n", limits=limits)[1] == 413
 
 
+def test_a_read_that_ends_in_another_head_than_it_began_in_is_not_one_head() -> None:
+    start, rest = b"GET / HTTP/1.1\r\nHo", b"st: a\r\n\r\n"
+    limits = Limits(head_bytes=100)
+
+    heard, status, _ = parse(start, (rest + start) * 20, rest, limits=limits)
+
+    assert (len(heard.requests), status) == (21, None)
+
+
 def test_one_byte_chunks_are_no_abuse() -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     heard, status, _ = parse(head, *[b"1\r\nx\r\n"] * 20_000, b"0\r\n\r\n")
