@@ -1,4 +1,4 @@
-"""The same worker over loopback sockets and uvloop: what only the kernel can show."""
+"""The same worker over loopback sockets and uvloop, by either opener: what only the kernel can show."""
 
 from __future__ import annotations
 
@@ -8,38 +8,44 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 from answers import read_answers
+from doors import OPENERS, Door
 from wire_scene import Scene
-
-from accel.proxy.connection import ClientConnection
 
 Play = Callable[[Scene, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def perform(play: Play) -> None:
-    """Run a play on uvloop, with a scene behind a listening socket and one client connected to it."""
+Perform = Callable[[Play], None]
 
-    async def run() -> None:
+
+@pytest.fixture(params=OPENERS)
+def perform(request: pytest.FixtureRequest) -> Perform:
+    """Return what runs a play on uvloop, with a scene behind a listening socket and one client connected to it."""
+
+    async def run(play: Play) -> None:
         scene = Scene()
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: ClientConnection(scene.clients), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1 << 16)
+        door = Door(scene.clients, request.param)
+        reader, writer = await asyncio.open_connection(*door.address, limit=1 << 16)
         try:
             async with asyncio.timeout(20):
+                await scene.until(lambda: bool(len(scene.clients)))
                 await play(scene, reader, writer)
         finally:
             writer.transport.abort()
-            server.close()
+            door.close()
             scene.clients.abort()
             await scene.until(lambda: not len(scene.clients))
         assert not scene.failures, scene.failures
         scene.assert_balanced()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+    def perform(play: Play) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(play))
+
+    return perform
 
 
-def test_pipelined_hits_reach_a_client_that_first_sends_all() -> None:
+def test_pipelined_hits_reach_a_client_that_first_sends_all(perform: Perform) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         scene.origin.page("/", b"x" * 5_000)
         writer.write(GET)
@@ -58,7 +64,7 @@ def test_pipelined_hits_reach_a_client_that_first_sends_all() -> None:
     perform(play)
 
 
-def test_a_large_hit_is_read_at_the_clients_pace() -> None:
+def test_a_large_hit_is_read_at_the_clients_pace(perform: Perform) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         scene.origin.page("/", b"x" * 8_000_000)
         await scene.get(host="a", connection="close")
@@ -77,7 +83,7 @@ def test_a_large_hit_is_read_at_the_clients_pace() -> None:
 
 
 @pytest.mark.parametrize("request_head", [b"BAD\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"])
-def test_a_last_answer_arrives_though_the_client_still_sends(request_head: bytes) -> None:
+def test_a_last_answer_arrives_though_the_client_still_sends(perform: Perform, request_head: bytes) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         scene.origin.page("/", b"x" * 500_000)
         writer.write(request_head + b"y" * 3_000_000)
@@ -89,7 +95,7 @@ def test_a_last_answer_arrives_though_the_client_still_sends(request_head: bytes
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_a_body_cut_short_is_a_reset(version: bytes) -> None:
+def test_a_body_cut_short_is_a_reset(perform: Perform, version: bytes) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
         await scene.until(lambda: bool(scene.origin.calls))
@@ -102,7 +108,7 @@ def test_a_body_cut_short_is_a_reset(version: bytes) -> None:
     perform(play)
 
 
-def test_a_long_upload_goes_up_and_its_answer_comes_down() -> None:
+def test_a_long_upload_goes_up_and_its_answer_comes_down(perform: Perform) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         scene.origin.page("/", b"done", cache_control="no-store")
         data = bytes(range(256)) * 20_000
@@ -114,7 +120,7 @@ def test_a_long_upload_goes_up_and_its_answer_comes_down() -> None:
     perform(play)
 
 
-def test_a_client_that_resets_is_noticed() -> None:
+def test_a_client_that_resets_is_noticed(perform: Perform) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(GET)
         await scene.until(lambda: bool(scene.origin.calls))
@@ -125,7 +131,7 @@ def test_a_client_that_resets_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("ending", ["stop", "slow reader"])
-def test_an_answer_that_ends_with_its_connection_is_reset_when_it_is_broken_off(ending: str) -> None:
+def test_an_answer_that_ends_with_its_connection_is_reset_when_it_is_broken_off(perform: Perform, ending: str) -> None:
     """An end of file would make half a body a whole one (RFC 9112 §8)."""
 
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
