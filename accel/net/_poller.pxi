@@ -39,20 +39,23 @@ cdef class Poller:
     def attach(self, int fd, protocol, peer=None, SocketReader reader=None):
         """Return the transport of a connected socket that does not block; it is the transport's from now on.
 
-        `protocol.connection_made` is called before this returns. OSError: the socket is closed.
+        `protocol.connection_made` is called before this returns. OSError: nothing more can be watched; it is closed.
         """
         cdef SocketTransport transport = SocketTransport.__new__(SocketTransport)
         transport.poller, transport.fd, transport.protocol, transport.peer = self, fd, protocol, peer
         transport.reader, transport.high, transport.low = reader, HIGH, HIGH // 4
         try:
             self.keep(transport)
-            transport.want()
-        except OSError:
+            self.watch(transport, EPOLLIN)
+        except (OSError, MemoryError):
             self.let_go(transport)
             close(fd)
             transport.fd = -1
             raise
-        protocol.connection_made(transport)
+        try:
+            protocol.connection_made(transport)
+        except Exception as error:
+            self.report(transport, error)
         return transport
 
     def turn(self):
@@ -78,6 +81,16 @@ cdef class Poller:
         context = {"message": "a protocol failed", "exception": error, "transport": transport}
         self.loop.call_exception_handler(context | {"protocol": transport.protocol})
         transport.finish(error)
+
+    cdef int watch(self, SocketTransport transport, unsigned int wanted) except -1:
+        """Have the kernel tell of these events of a socket, and of no others."""
+        cdef epoll_event event
+        cdef int what = EPOLL_CTL_ADD if not transport.wanted else EPOLL_CTL_MOD if wanted else EPOLL_CTL_DEL
+        event.events, event.data.fd = wanted, transport.fd
+        if epoll_ctl(self.fd, what, transport.fd, &event) < 0:
+            raise failure()
+        transport.wanted = wanted
+        return 0
 
     cdef int keep(self, SocketTransport transport) except -1:
         cdef int room = self.room

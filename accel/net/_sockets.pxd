@@ -11,6 +11,7 @@ cdef class Poller:
     cdef char *scratch
 
     cdef report(self, SocketTransport transport, error)
+    cdef int watch(self, SocketTransport transport, unsigned int wanted) except -1
     cdef int keep(self, SocketTransport transport) except -1
     cdef void let_go(self, SocketTransport transport) noexcept
     cdef int reads(self, SocketTransport transport) except -1

@@ -182,9 +182,7 @@ cdef class SocketTransport:
 
     cdef int want(self) except -1:
         """Have the poller watch for what is waited for."""
-        cdef epoll_event event
         cdef unsigned int wanted = 0
-        cdef int what
         if self.fd < 0:
             return 0
         if not self.is_paused and not self.is_ended and not self.is_shut:
@@ -193,11 +191,10 @@ cdef class SocketTransport:
             wanted |= EPOLLOUT
         if wanted == self.wanted:
             return 0
-        what = EPOLL_CTL_ADD if not self.wanted else EPOLL_CTL_MOD if wanted else EPOLL_CTL_DEL
-        event.events, event.data.fd = wanted, self.fd
-        if epoll_ctl(self.poller.fd, what, self.fd, &event) < 0:
-            raise failure()
-        self.wanted = wanted
+        try:
+            self.poller.watch(self, wanted)
+        except OSError as error:
+            self.finish(error)  # whoever pauses or writes need not expect that
         return 0
 
     cdef int on_events(self, unsigned int events) except -1:

@@ -287,6 +287,101 @@ async def test_a_protocol_that_raises_is_reported_and_its_connection_closed(line
     assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]
 
 
+@pytest.fixture
+async def ours() -> AsyncIterator[tuple[Poller, Callable[[Recorder], socket.socket]]]:
+    """Return a poller, and what gives a recorder to it and returns the other end of its connection."""
+    poller, outsides = Poller(asyncio.get_running_loop()), []
+    listening = socket.create_server(("127.0.0.1", 0), backlog=400)
+
+    def connect(recorder: Recorder) -> socket.socket:
+        outsides.append(socket.create_connection(listening.getsockname()))
+        poller.attach(accept(listening.fileno())[0], recorder)
+        outsides[-1].setblocking(False)
+        return outsides[-1]
+
+    yield poller, connect
+    for end in (listening, *outsides):
+        end.close()
+    await asyncio.sleep(0.01)
+    poller.close()
+
+
+Ours = tuple[Poller, Callable[[Recorder], socket.socket]]
+
+
+@pytest.mark.parametrize("at", ["connection_made", "eof_received", "resume_writing"])
+async def test_wherever_a_protocol_raises_its_connection_is_closed(ours: Ours, at: str) -> None:
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+
+    def fail(*args: Any) -> bool:
+        raise ZeroDivisionError
+
+    recorder = Recorder()
+    vars(recorder)[at] = fail
+    outside = ours[1](recorder)
+    if at == "eof_received":
+        outside.shutdown(socket.SHUT_WR)
+    elif at == "resume_writing":
+        recorder.transport.write(bytes(16 << 20))
+        left = 16 << 20
+        while left:
+            left -= len(await asyncio.get_running_loop().sock_recv(outside, left)) or left
+
+    assert isinstance(await asyncio.wait_for(recorder.lost, 10), ZeroDivisionError)
+    assert list(map(type, reported)) == [ZeroDivisionError]
+
+
+async def test_who_pauses_or_writes_hears_nothing_of_what_cannot_be_watched(ours: Ours) -> None:
+    recorders = [Recorder(), Recorder()]
+    outsides = [ours[1](recorder) for recorder in recorders]
+    ours[0].close()
+    recorders[0].transport.pause_reading()
+    recorders[1].transport.write(bytes(16 << 20))
+
+    for recorder in recorders:
+        assert isinstance(await recorder.lost, OSError)
+    with pytest.raises(OSError):
+        ours[1](Recorder())
+    assert all(outside.fileno() >= 0 for outside in outsides)
+
+
+@pytest.mark.parametrize("end", ["abort", "close", "behind what waits", "client's", "reset"])
+async def test_an_ended_connection_leaves_nothing_to_the_collector(ours: Ours, end: str) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        recorder = Recorder()
+        outside, gone = ours[1](recorder), weakref.ref(recorder)
+        if end in ("abort", "close"):
+            getattr(recorder.transport, end)()
+        if end == "behind what waits":
+            recorder.transport.write(bytes(16 << 20))
+            recorder.transport.close()
+        if end == "reset":
+            outside.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        outside.close()
+        await asyncio.wait({recorder.lost}, timeout=10)
+        del recorder
+        await until(lambda: gone() is None)
+        assert not [one for one in gc.get_objects() if type(one).__name__ == "SocketTransport"]
+    finally:
+        gc.enable()
+
+
+async def test_whoever_always_sends_gets_its_turn_and_no_more(ours: Ours) -> None:
+    recorders = [Recorder() for _ in range(300)]
+    reads: list[int] = [0] * 300
+    for number, recorder in enumerate(recorders):
+        recorder.on_data = lambda data, number=number: reads.__setitem__(number, reads[number] + 1)  # type: ignore[misc]
+        ours[1](recorder).send(bytes(1 << 20))
+    for _ in range(7):
+        ours[0].turn()
+
+    assert sum(reads) == 7 * 128
+    assert max(reads) - min(reads) <= 1
+
+
 async def test_another_protocol_may_take_over(line: Line) -> None:
     other = Recorder()
     line.transport.set_protocol(other)
