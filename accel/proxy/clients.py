@@ -145,6 +145,7 @@ class Clients:
             connection, since = next(iter(self.idle.items()))
             is_longest = connection.since == since or looked_at >= _LOOKED_AT
             if is_longest and connection.is_idle and connection is not newcomer:
+                del self.idle[connection]  # at once: whoever comes in the same turn needs another's place
                 connection.retire()
                 self.counters[_EVICTED] += 1
                 return True

@@ -28,7 +28,8 @@ _SLACK = 1
 kept-alive connections with one of two workers."""
 _LOOK_AWAY_S = 0.001
 _EXHAUSTED_S = 0.1
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
+"""ENOSPC: the user watches as many sockets as /proc/sys/fs/epoll allows."""
 _FADING = 0.75
 """What is left of the memory of recent accepts after each beat (0.25 s)."""
 

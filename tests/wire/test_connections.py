@@ -233,6 +233,15 @@ async def test_the_longest_idle_connection_makes_room(make_scene: MakeScene) -> 
     assert scene.counts("connections_evicted", "connections_refused", "connections") == (1, 0, 4)
 
 
+async def test_those_who_come_in_one_turn_each_have_a_place_made(make_scene: MakeScene) -> None:
+    scene = make_scene(connections=3)
+    clients = [scene.client() for _ in range(3)]
+    newcomers = [scene.client() for _ in range(2)]
+    await scene.settle()
+    assert [client.is_open for client in clients + newcomers] == [False, False, True, True, True]
+    assert scene.counts("connections_evicted", "connections_refused", "connections") == (2, 0, 5)
+
+
 async def test_where_none_is_idle_the_newcomer_is_refused(make_scene: MakeScene) -> None:
     scene = make_scene(connections=2)
     for number in range(2):
