@@ -8,5 +8,10 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS / place) for place in ("wire", "unit/policy", "unit/origin")]
-COMPILED = ["test_hot_against_general.py", "test_relays_against_general.py", "test_relays_in_the_middle.py"]
+COMPILED = [
+    "test_hot_against_general.py",
+    "test_hot_in_a_crowded_store.py",
+    "test_relays_against_general.py",
+    "test_relays_in_the_middle.py",
+]
 collect_ignore = [] if find_spec("accel.proxy._hot") else COMPILED

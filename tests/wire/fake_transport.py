@@ -28,7 +28,8 @@ class FakeTransport(asyncio.Transport):
         self._peer = peer
         self._high = 64 * 1024
         self._unread = bytearray()  # written, but the client does not read
-        self._is_stuck = False
+        self.is_stuck = False
+        """Whether the client does not read what comes."""
         self._is_write_paused = False
         self._closing = self._has_received_eof = False
         self._incoming: list[bytes] = []  # sent by the client while we do not read
@@ -52,7 +53,7 @@ class FakeTransport(asyncio.Transport):
         if self._closing:
             return
         assert not self.has_eof, "a write after write_eof"
-        if not self._is_stuck:
+        if not self.is_stuck:
             self.sent += data
             return
         self._unread += data
@@ -118,7 +119,7 @@ class FakeTransport(asyncio.Transport):
 
     def stick(self) -> None:
         """The client reads no more."""
-        self._is_stuck = True
+        self.is_stuck = True
 
     def drain(self, count: int | None = None) -> None:
         """The client reads `count` bytes of what waits for it; None: all, and goes on reading."""
@@ -126,7 +127,7 @@ class FakeTransport(asyncio.Transport):
         self.sent += self._unread[:taken]
         del self._unread[:taken]
         if count is None:
-            self._is_stuck = False
+            self.is_stuck = False
         if self._is_write_paused and len(self._unread) <= self._high // 4:
             self._is_write_paused = False
             self.protocol.resume_writing()
