@@ -300,7 +300,7 @@ def _send_range_head(
         exchange.service.counters[_PARTIAL] += 1
     lines = _edited(exchange, status, lines, entry)
     exchange.sent_head(status)
-    exchange.connection.write(
+    exchange.connection.write_soon(
         b"%b%b%bContent-Length: %d\r\n%b" % (status_line(status), field_lines(lines), VIA_LINE, length, tail)
     )
 

@@ -120,6 +120,25 @@ def test_a_long_upload_goes_up_and_its_answer_comes_down(perform: Perform) -> No
     perform(play)
 
 
+def test_a_client_that_ends_its_side_and_then_reads_nothing_is_let_go(perform: Perform) -> None:
+    async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        scene.origin.page("/", b"x" * 8_000_000)
+        await scene.get(host="a", connection="close")
+        (connection, *_) = scene.clients.connections
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await scene.until(lambda: connection.transport.get_write_buffer_size() > 0)
+        writer.write_eof()
+        await scene.until(connection.transport.is_closing)
+        for _ in range(3):
+            scene.clients.check()
+            await scene.settle()
+            scene.mono += 31
+        await scene.until(lambda: connection.is_lost)
+        assert scene.counts("write_timeouts") == (1,)
+
+    perform(play)
+
+
 def test_a_client_that_resets_is_noticed(perform: Perform) -> None:
     async def play(scene: Scene, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(GET)

@@ -146,6 +146,25 @@ async def test_one_part(stored: Scene, asked: str, start: int, stop: int) -> Non
     assert stored.counts("partial", "hits") == (1, 1)
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=0-1, 9-9", "bytes=9999-"])
+async def test_a_parts_head_goes_out_with_its_body(
+    stored: Scene, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    client = stored.client()
+    write, writes = client.transport.write, 0
+
+    def counted(data: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        write(data)
+
+    monkeypatch.setattr(client.transport, "write", counted)
+    client.ask(range=asked)
+
+    assert writes == 1
+    assert client.answers[0].is_whole
+
+
 async def test_several_parts(stored: Scene) -> None:
     answer = await stored.get(range="bytes=0-1, -2, 100-101")
     assert answer.status == 206
