@@ -15,7 +15,8 @@ a socket with the same number, of which the event says nothing: reading that onc
 anything of a socket whose peer resets it: an empty set of events still hears that, again and again, so such a socket is
 taken out. The protocol raises: the loop's handler hears of it, and the connection is closed, as asyncio does. A peer
 that takes nothing: `write` says so to the protocol, whose part it is to stop. A peer that sends without end: one read
-of SCRATCH bytes a turn.
+of SCRATCH bytes a turn, and the kernel rotates who is ready. A copy of a descriptor, in a forked child: the kernel would
+tell of a socket that we closed for ever, so a process with a poller does not fork; a worker never does.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
