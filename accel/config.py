@@ -119,9 +119,9 @@ class OriginOptions:
     queue_length: int = 256
     queue_s: float = 2.0
     retry_share: float = 0.2
+    """At most this share of fetches may be retries."""
     trace: bool = False
     """Begin a trace for requests without one (`origin.tracing`)."""
-    """At most this share of fetches may be retries."""
     backups: tuple[BackendConfig, ...] = ()
     """Picked while none of `backends` is up."""
     host: str = ""
