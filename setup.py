@@ -13,10 +13,12 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 LAYOUT = ROOT / "build" / "layout" / "_layout.h"
+ORIGIN = ("timed", "wire", "balancer", "queue", "pool", "attempt", "fetch")
+"""Modules of `accel.origin` that are compiled as they stand, with the types of the .pxd beside them."""
 FLAGS = os.environ.get("ACCEL_EXTENSION_FLAGS", "").split()
 """For both compiler and linker: `-fsanitize=address -g`, say."""
 
-PROXY_PARTS = ("accel/proxy/_*.px[di]", "accel/net/_*.pxd", "accel/store/_*.pxd", "accel/stats/_*.pxd")
+PROXY_PARTS = ("accel/proxy/_*.px[di]", "accel/*/*.pxd")
 
 
 class BuildExtension(build_ext):
@@ -44,13 +46,14 @@ def write_layout() -> None:
 
 
 def extension(name: str, *depends: str) -> Extension:
-    """Return the extension made of one .pyx; `depends` are patterns of what it includes."""
-    found = [path for pattern in depends for path in sorted(ROOT.glob(pattern))]
+    """Return the extension made of one .pyx, or .py; `depends` are patterns of what it includes."""
+    path = name.replace(".", "/")
+    found = [file for pattern in depends for file in sorted(ROOT.glob(pattern))]
     return Extension(
         name,
-        [f"{name.replace('.', '/')}.pyx"],
+        [f"{path}.py" if (ROOT / f"{path}.py").exists() else f"{path}.pyx"],
         include_dirs=[str(LAYOUT.parent)],
-        depends=[path.relative_to(ROOT).as_posix() for path in found],
+        depends=[file.relative_to(ROOT).as_posix() for file in found],
         extra_compile_args=FLAGS,
         extra_link_args=FLAGS,
         optional=os.environ.get("ACCEL_REQUIRE_EXTENSION") != "1",
@@ -59,6 +62,7 @@ def extension(name: str, *depends: str) -> Extension:
 
 setup(
     ext_modules=[
+        *[extension(f"accel.origin.{name}", "accel/origin/*.pxd") for name in ORIGIN],
         extension("accel.store._shared", "accel/store/layout.py", "accel/store/_*.pxi"),
         extension("accel.store._flights"),
         extension("accel.store._numbers"),

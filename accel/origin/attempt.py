@@ -1,12 +1,12 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """A fetch from one try to the next: what is asked, what was begun of it, what it may still do.
 
 Owns the head that a backend gets and what makes a request repeatable; connects to nothing. Invariant: whether a request
-may be sent again is never found true again once it was false (RFC 9110 §9.2.2).
+may be sent again is never found true again once it was false (RFC 9110 §9.2.2). Compiled, if it can be, as `wire` is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from accel.http.message import CHUNKED, Fields, Line
@@ -14,6 +14,7 @@ from accel.http.response_parser import ResponseParser
 from accel.http.writer import request_head
 from accel.origin.balancer import Backend
 from accel.origin.connection import OriginConnection
+from accel.origin.queue import FetchQueue
 from accel.origin.upload import BodySource, Upload
 
 RETRY_BURST = 10.0
@@ -24,28 +25,30 @@ _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 _NONE_EXCLUDED: frozenset[int] = frozenset()
 
 
-@dataclass(slots=True)
 class Begun:
     """A fetch that was begun by somebody else, as far as that got: a place on a backend, or an exchange there."""
 
-    backend: Backend
-    release: Callable[[Backend], None]
-    """Gives the place back; an exchange does that when it ends."""
-    conn: OriginConnection | None = None
-    """None: the backend has still to be connected to."""
-    parser: ResponseParser | None = None
-    """Of the exchange that `conn` carries, or failed; None: it carries none yet."""
-    began_at: float | None = None
-    """Wall seconds when that began, for whoever reckons ages (RFC 9111 §4.2.3)."""
-    number: int | None = None
-    """The invalidation number read before that, for whoever stores what comes."""
+    __slots__ = ("_queue", "backend", "began_at", "conn", "number", "parser")
+
+    def __init__(self, queue: FetchQueue, backend: Backend, conn: OriginConnection | None) -> None:
+        """A place on `backend`, which `queue` takes back unless an exchange does that when it ends."""
+        self._queue = queue
+        self.backend = backend
+        self.conn = conn
+        """None: the backend has still to be connected to."""
+        self.parser: ResponseParser | None = None
+        """Of the exchange that `conn` carries, or failed; None: it carries none yet."""
+        self.began_at: float | None = None
+        """Wall seconds when that began, for whoever reckons ages (RFC 9111 §4.2.3)."""
+        self.number: int | None = None
+        """The invalidation number read before that, for whoever stores what comes."""
 
     def close(self) -> None:
         """Nobody wants it any more."""
         if self.parser is not None and self.conn is not None:
             self.conn.abandon(self.parser)
         elif self.conn is None:
-            self.release(self.backend)
+            self._queue.release(self.backend)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,10 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """Which backend gets the next fetch. Decides only; connects to nothing and waits for nothing.
 
 What all workers know together (whose turn, who is up, how many fetches are in flight) lies behind
 `BackendBoard`. A pick claims its place there at once: it adds itself, then looks, and steps back if that
 was one too many. Two workers that race for the last place may both step back, but never both stay:
-`max_connections` holds over the machine.
+`max_connections` holds over the machine. Compiled, if it can be, as `wire` is.
 """
 
 from __future__ import annotations
@@ -75,6 +76,19 @@ Order = Callable[["Balancer", Sequence[Backend]], Iterator[Backend]]
 class Balancer:
     """Picks backends for one worker."""
 
+    __slots__ = (
+        "_backups",
+        "_board",
+        "_first",
+        "_max_connections",
+        "_order",
+        "_random",
+        "_seen",
+        "_takes_turns",
+        "_turns",
+        "backends",
+    )
+
     def __init__(
         self,
         balance: Balance,
@@ -93,6 +107,7 @@ class Balancer:
         self._first, self._backups = self.backends[: len(members)], self.backends[len(members) :]
         self._board = board
         self._order = _ORDERS[balance]
+        self._takes_turns = balance is Balance.ROUND_ROBIN
         self._max_connections = max_connections
         self._random = random or Random()
         self._seen: object = None
@@ -100,7 +115,7 @@ class Balancer:
 
     def pick(self, exclude: Collection[int] = ()) -> Backend | None:
         """Claim a place on a backend outside `exclude` (rows); None if none is up or all of them are full."""
-        if not exclude and self._order is Balancer._round_robin:
+        if self._takes_turns and not exclude:
             own = self._own_turn()
             if own is not None:
                 return own

@@ -1,10 +1,12 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """One fetch: a request to some backend and its response, with the retries that HTTP allows.
 
 Owns the policy of trying again; the parts do the work: the balancer picks, the queue waits, the pool
 connects, the connection carries. Invariant: a request that may have been acted on is never sent twice (RFC
 9110 §9.2.2). It is sent again only if no connection was made, or if a reused connection closed before one
 byte of answer and the method is idempotent and no byte of a body was taken from its source. Such retries
-never exceed `retry_share` of all fetches, so a pool in trouble is not pushed further in.
+never exceed `retry_share` of all fetches, so a pool in trouble is not pushed further in. Compiled, if it can
+be, as `wire` is.
 """
 
 from __future__ import annotations
@@ -91,6 +93,20 @@ class OriginResponse:
 class Origin:
     """All backends, as one worker reaches them."""
 
+    __slots__ = (
+        "_balancer",
+        "_board",
+        "_budget",
+        "_closes",
+        "_counters",
+        "_limits",
+        "_pools",
+        "_queue",
+        "_reserved",
+        "_traces",
+        "host",
+    )
+
     def __init__(
         self,
         options: OriginOptions,
@@ -114,9 +130,9 @@ class Origin:
         )
         self._queue = FetchQueue(self._balancer, options.queue_length, options.queue_s)
         resolver = Resolver()
-        scratch = memoryview(bytearray(window_bytes))
+        scratch = bytearray(window_bytes)
         self._pools = {
-            backend.row: BackendPool(backend, options, resolver, counters, scratch, self._release)
+            backend.row: BackendPool(backend, options, resolver, counters, scratch, self._queue)
             for backend in self._balancer.backends
         }
 
@@ -155,11 +171,12 @@ class Origin:
         backend = self._queue.claim_now()
         if backend is None:
             return None
-        conn = self._pools[backend.row].check_out()
+        pool = self._pools[backend.row]
+        conn = pool.check_out()
         if conn is not None:
             self._budget.earn()
             self._counters[_REUSES] += 1
-        return Begun(backend, self._release, conn)
+        return Begun(self._queue, backend, conn)
 
     async def fetch(self, request: OriginRequest) -> OriginResponse:
         """Return a backend's response to `request` as soon as its head is here.
@@ -175,7 +192,7 @@ class Origin:
         while True:
             if begun is None:
                 backend = self._queue.claim_now(attempt.excluded) or await self._claim(attempt.excluded)
-                begun = Begun(backend, self._release, self._check_out(backend, attempt))
+                begun = Begun(self._queue, backend, self._check_out(backend, attempt))
             try:
                 conn = begun.conn or await self._connect(begun.backend)
             except ConnectFailed:
@@ -214,7 +231,8 @@ class Origin:
         """Return an idle connection to a claimed backend that this request may use."""
         if not attempt.may_reuse:
             return None
-        conn = self._pools[backend.row].check_out(None if attempt.is_repeatable else FRESH_IDLE_S)
+        pool = self._pools[backend.row]
+        conn = pool.check_out() if attempt.is_repeatable else pool.check_out_fresh(FRESH_IDLE_S)
         if conn is not None:
             self._counters[_REUSES] += 1
         return conn
@@ -227,10 +245,10 @@ class Origin:
             self._counters[_CONNECT_FAILURES] += 1
             if not _is_own_fault(error):
                 self._board.note_failure(backend.row, error.why)
-            self._release(backend)
+            self._queue.release(backend)
             raise
         except BaseException:
-            self._release(backend)
+            self._queue.release(backend)
             raise
         self._counters[_CONNECTS] += 1
         return conn
@@ -263,10 +281,6 @@ class Origin:
         has_token = self._budget.spend()
         self._counters[_RETRIES if has_token else _RETRIES_DENIED] += 1
         return has_token
-
-    def _release(self, backend: Backend) -> None:
-        self._balancer.release(backend)
-        self._queue.serve()
 
 
 def _is_own_fault(error: ConnectFailed) -> bool:

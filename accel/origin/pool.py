@@ -1,43 +1,37 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """One backend's connections in one worker: idle ones kept, new ones made.
 
-Knows no HTTP and no choice between backends. Invariant: an idle connection is in exactly one pool's list,
-and leaves it when it is checked out or closed; each exchange that ends gives its place on the backend back
-exactly once.
+Knows no HTTP and no choice between backends. Invariant: an idle connection is in exactly one pool's list, and leaves it
+when it is checked out or closed; each exchange that ends gives its place on the backend back exactly once. Compiled, if
+it can be, as `wire` is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from typing import Any
 
 from accel.config import OriginOptions
 from accel.errors import ConnectFailed
 from accel.origin.balancer import Backend
 from accel.origin.connection import OriginConnection
+from accel.origin.queue import FetchQueue
 from accel.origin.resolver import Resolver
+from accel.origin.wire import Keeper, Wire
 from accel.stats.counters import CounterRow
 
 
-class BackendPool:
-    """The `Keeper` of every connection to one backend."""
+class IdleConnections(Keeper):
+    """The `Keeper` of every connection to one backend, and of its place there."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        options: OriginOptions,
-        resolver: Resolver,
-        counters: CounterRow,
-        scratch: memoryview,
-        on_release: Callable[[Backend], None],
-    ) -> None:
+    __slots__ = ("_idle", "_is_closed", "_keeps", "_keeps_s", "_queue", "backend")
+
+    def __init__(self, backend: Backend, queue: FetchQueue, keeps: int, keeps_s: float) -> None:
+        """`keeps` connections are kept at most, each for `keeps_s`; `queue` is who takes places back."""
         self.backend = backend
-        self._options = options
-        self._resolver = resolver
-        self._counters = counters
-        self._scratch = scratch
-        self._on_release = on_release
-        self._idle: deque[OriginConnection] = deque()
+        self._queue = queue
+        self._keeps, self._keeps_s = keeps, keeps_s
+        self._idle: list[Any] = []  # OriginConnection, the longest idle one first
         self._is_closed = False
 
     @property
@@ -45,18 +39,68 @@ class BackendPool:
         """Connections kept idle."""
         return len(self._idle)
 
-    def check_out(self, idle_at_most_s: float | None = None) -> OriginConnection | None:
-        """Return the connection used last, if one is idle (and not longer than `idle_at_most_s`)."""
+    def check_out(self) -> OriginConnection | None:
+        """Return the connection used last, if one is idle."""
         while self._idle:
-            conn = self._idle[-1]
-            if conn.is_usable and idle_at_most_s is not None:
-                idle_s = asyncio.get_running_loop().time() - conn.idle_since
-                if idle_s > idle_at_most_s:
-                    return None
-            self._idle.pop()
-            if conn.is_usable:
+            conn: OriginConnection = self._idle.pop()
+            if conn.may_begin():
                 return conn
         return None
+
+    def check_out_fresh(self, idle_at_most_s: float) -> OriginConnection | None:
+        """Return the connection used last, unless that is idle for longer."""
+        conn = self.check_out()
+        if conn is not None and asyncio.get_running_loop().time() - conn.idle_since > idle_at_most_s:
+            self._idle.append(conn)
+            return None
+        return conn
+
+    def close(self) -> None:
+        """Close idle connections now and busy ones when their exchange ends."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def exchange_ended(self, conn: Wire, may_reuse: bool) -> None:
+        """Keep a connection that may be reused, the longest idle one giving way; give the place back."""
+        if may_reuse:
+            self._keep(conn)
+        self._queue.release(self.backend)
+
+    def connection_ended(self, conn: Wire) -> None:
+        """Forget a closed connection."""
+        if conn in self._idle:
+            self._idle.remove(conn)
+
+    def _keep(self, conn: Wire) -> None:
+        if self._is_closed or self._keeps == 0:
+            conn.close()
+            return
+        if len(self._idle) >= self._keeps:
+            self._idle.pop(0).close()
+        conn.rest(self._keeps_s)
+        self._idle.append(conn)
+
+
+class BackendPool(IdleConnections):
+    """Makes connections to one backend, and keeps them."""
+
+    __slots__ = ("_counters", "_options", "_resolver", "_scratch")
+
+    def __init__(
+        self,
+        backend: Backend,
+        options: OriginOptions,
+        resolver: Resolver,
+        counters: CounterRow,
+        scratch: bytearray,
+        queue: FetchQueue,
+    ) -> None:
+        super().__init__(backend, queue, options.keep_alive_connections, options.keep_alive_s)
+        self._options = options
+        self._resolver = resolver
+        self._counters = counters
+        self._scratch = scratch
 
     async def connect(self) -> OriginConnection:
         """Return a new connection; raises ConnectFailed."""
@@ -71,33 +115,6 @@ class BackendPool:
         if not conn.is_usable:
             raise ConnectFailed("closed as soon as connected")
         return conn
-
-    def close(self) -> None:
-        """Close idle connections now and busy ones when their exchange ends."""
-        self._is_closed = True
-        while self._idle:
-            self._idle.pop().close()
-
-    def exchange_ended(self, conn: OriginConnection, may_reuse: bool) -> None:
-        """Keep a connection that may be reused, the longest idle one giving way; give the place back."""
-        if may_reuse:
-            self._keep(conn)
-        self._on_release(self.backend)
-
-    def connection_ended(self, conn: OriginConnection) -> None:
-        """Forget a closed connection."""
-        if conn in self._idle:
-            self._idle.remove(conn)
-
-    def _keep(self, conn: OriginConnection) -> None:
-        limit = self._options.keep_alive_connections
-        if self._is_closed or limit == 0:
-            conn.close()
-            return
-        if len(self._idle) >= limit:
-            self._idle.popleft().close()
-        conn.rest(self._options.keep_alive_s)
-        self._idle.append(conn)
 
     async def _connect(self) -> OriginConnection:
         address = self.backend.address

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """Fetches that wait because every backend that is up is full: first come first served, bounded in length
 and time.
 
@@ -28,6 +29,8 @@ class _Waiter:
 class FetchQueue:
     """The waiting fetches of one worker."""
 
+    __slots__ = ("_balancer", "_length", "_timer", "_wait_s", "_waiters")
+
     def __init__(self, balancer: Balancer, length: int, wait_s: float) -> None:
         self._balancer = balancer
         self._length = length
@@ -53,6 +56,12 @@ class FetchQueue:
             raise NoBackend("every backend is full, and the queue too")
         return await self._wait(exclude)
 
+    def release(self, backend: Backend) -> None:
+        """Give a claimed place back, to who waits for one."""
+        self._balancer.release(backend)
+        if self._waiters:
+            self.serve()
+
     def serve(self) -> None:
         """Give free places to waiters in their order; called when this worker has freed one."""
         now = asyncio.get_running_loop().time() if self._waiters else 0.0
@@ -76,8 +85,7 @@ class FetchQueue:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
         elif not waiter.place.cancelled() and waiter.place.exception() is None:
-            self._balancer.release(waiter.place.result())
-            self.serve()
+            self.release(waiter.place.result())
 
     def _recheck(self) -> None:
         self._timer = None

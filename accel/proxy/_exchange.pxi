@@ -1,20 +1,21 @@
 # One exchange under way: what stands for it on both its connections.
 
 @cython.final
-cdef class Relay:
-    """One exchange under way. Stands for an `Exchange` on its connection, reads the response for an `OriginConnection`."""
+cdef class Relay(Passer):
+    """One exchange under way. Stands for an `Exchange` on its connection, and passes on what comes over a `Wire`."""
 
     cdef readonly Plan plan
-    cdef readonly object connection, conn, begun
+    cdef readonly object connection
+    cdef readonly Begun begun
+    cdef readonly Wire conn
     cdef readonly bytes data  # the request as it came
     cdef readonly double started_at, first_byte_at
-    cdef readonly bint head_sent, started, complete, is_over
+    cdef readonly bint head_sent, is_over
     cdef readonly int status
     cdef readonly uint64_t body_bytes, id
     cdef Carrier carrier
     cdef Text target, user_agent, referer  # in `data`
     cdef uint64_t length
-    cdef bint is_kept, is_stray
     cdef readonly bint is_head
     cdef bint keeps  # the client's connection
     cdef readonly bytes key  # of a fetch for the cache; else None
@@ -76,26 +77,11 @@ cdef class Relay:
     # What the origin's connection tells.
 
     @property
-    def head(self):
-        """None: nobody waits for it."""
-        return None
-
-    @property
     def has_head(self):
         """Whether the response's head has come."""
         return self.head_sent or self.gathered is not None
 
-    @property
-    def buffered(self):
-        """Bytes that nobody has taken: none."""
-        return 0
-
-    @property
-    def may_reuse(self):
-        """Whether another exchange may follow."""
-        return self.is_kept and not self.is_stray
-
-    def feed(self, bytes data not None):
+    cdef feed(self, bytes data):
         """Pass on what came; a response that is not plain is left to the general path, whole."""
         self.started = True
         if self.gathered is not None:
@@ -111,7 +97,7 @@ cdef class Relay:
             raise ClosedUnanswered("connection closed before any answer")
         raise ResponseTruncated("connection closed before the end of the body")
 
-    def ended(self):
+    cdef ended(self):
         """The exchange with the origin is over, well or not."""
         if self.is_over:
             return
@@ -155,7 +141,7 @@ cdef class Relay:
     cdef pass_on(self, bytes data):
         cdef uint64_t left = self.length - self.body_bytes
         if <uint64_t>PyBytes_GET_SIZE(data) > left:
-            self.is_stray, data = True, data[:left]
+            self.may_reuse, data = False, data[:left]
         self.body_bytes += PyBytes_GET_SIZE(data)
         self.connection.write(data)
         if self.body_bytes == self.length:

@@ -4,7 +4,8 @@
 cdef class Plan:
     """Where requests with one signature go, and what is done with what comes back."""
 
-    cdef readonly object service, policy, origin, outcome, reason
+    cdef readonly object service, policy, outcome, reason
+    cdef readonly Origin origin
     cdef bytes before, after, member, host, rule
     cdef bint shows_client
     cdef Glance mark

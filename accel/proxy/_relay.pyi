@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from accel.config import Limits
 from accel.http.cache_status import Forward
-from accel.http.message import Request, Response
+from accel.http.message import Request
 from accel.origin.attempt import Begun
 from accel.origin.connection import OriginConnection
 from accel.origin.fetch import Origin
+from accel.origin.wire import Passer
 from accel.policy.compile import CompiledPolicy
 from accel.proxy.connection import ClientConnection
 from accel.proxy.exchange import Exchange
@@ -34,7 +35,7 @@ class Plan:
 class Keeping:
     def __init__(self, form: bytes, lifetime_s: float) -> None: ...
 
-class Relay:
+class Relay(Passer):
     plan: Plan
     connection: ClientConnection
     conn: OriginConnection
@@ -43,8 +44,6 @@ class Relay:
     started_at: float
     first_byte_at: float
     head_sent: bool
-    started: bool
-    complete: bool
     is_head: bool
     id: int
     key: bytes | None
@@ -53,8 +52,6 @@ class Relay:
     entry: None
     status: int
     body_bytes: int
-    head: Response | None
-    buffered: int
     body: None
     backend: str
     client_ip: str
@@ -64,13 +61,7 @@ class Relay:
     def outcome(self) -> Outcome: ...
     @property
     def request(self) -> Request: ...
-    @property
-    def has_head(self) -> bool: ...
-    @property
-    def may_reuse(self) -> bool: ...
     def client_gone(self) -> None: ...
-    def feed(self, data: bytes) -> None: ...
-    def feed_eof(self) -> None: ...
     def leave(self) -> Claim | None: ...
     def shared(self) -> Fill: ...
 

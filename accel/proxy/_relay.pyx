@@ -14,6 +14,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
+from accel.origin.attempt cimport Begun
+from accel.origin.fetch cimport Origin
+from accel.origin.wire cimport Passer, Wire
 from accel.proxy._hot cimport ClientEnd
 from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
 from accel.store._shared cimport Glance
@@ -186,7 +189,7 @@ cdef class Carrier:
             self.owner.hand_over(relay, b"")
         else:
             self.counters[FETCHES] += 1
-            relay.conn.begin(relay, PyBytes_FromStringAndSize(self.out, size), True, relay.ended)
+            relay.conn.carry(relay, PyBytes_FromStringAndSize(self.out, size))
         return True
 
     cdef bint is_claimed(self, Relay relay) except -1:
@@ -256,7 +259,7 @@ cdef class Carrier:
         relay.plan.origin.note_success(relay.begun.backend)
         at = self.put_head(relay, is_bodiless)
         at = put_literal(at, start + head.size, have)
-        relay.status, relay.is_kept, relay.body_bytes = head.status, not head.closes, have
+        relay.status, relay.may_reuse, relay.body_bytes = head.status, not head.closes, have
         relay.head_sent, relay.first_byte_at = True, self.now()
         if have == relay.length:
             self.send(relay.connection, at - self.out)
