@@ -13,8 +13,11 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 LAYOUT = ROOT / "build" / "layout" / "_layout.h"
-ORIGIN = ("timed", "wire", "balancer", "queue", "pool", "attempt", "fetch")
-"""Modules of `accel.origin` that are compiled as they stand, with the types of the .pxd beside them."""
+AS_THEY_STAND = (
+    *(f"accel.origin.{name}" for name in ("timed", "wire", "balancer", "queue", "pool", "attempt", "fetch")),
+    *("accel.store.flights", "accel.proxy.flights", "accel.proxy.patience", "accel.server.scoreboard"),
+)
+"""Python that is compiled with the types of the .pxd beside it, and runs without."""
 FLAGS = os.environ.get("ACCEL_EXTENSION_FLAGS", "").split()
 """For both compiler and linker: `-fsanitize=address -g`, say."""
 
@@ -62,7 +65,7 @@ def extension(name: str, *depends: str) -> Extension:
 
 setup(
     ext_modules=[
-        *[extension(f"accel.origin.{name}", "accel/origin/*.pxd") for name in ORIGIN],
+        *[extension(name, "accel/*/*.pxd") for name in AS_THEY_STAND],
         extension("accel.store._shared", "accel/store/layout.py", "accel/store/_*.pxi"),
         extension("accel.store._flights"),
         extension("accel.store._numbers"),

@@ -115,7 +115,7 @@ cdef class Relay(Passer):
             self.timer.cancel()
             self.timer = None
         if self.key is not None:
-            self.plan.service.flights.remove(self.key, self)
+            (<Flights>self.plan.service.flights).remove(self.key, self)
         claim, self.claim = self.claim, None
         return claim
 

@@ -18,8 +18,9 @@ from accel.origin.attempt cimport Begun
 from accel.origin.fetch cimport Origin
 from accel.origin.wire cimport Passer, Wire
 from accel.proxy._hot cimport ClientEnd
+from accel.proxy.flights cimport Flights
 from accel.stats._ring cimport RingWriter, accel_exchange, accel_text
-from accel.store._shared cimport Glance
+from accel.store._shared cimport Glance, has_record, put_record
 
 from asyncio import get_running_loop
 
@@ -195,18 +196,18 @@ cdef class Carrier:
     cdef bint is_claimed(self, Relay relay) except -1:
         """Whether nothing is stored for the request and nobody fetches it: then the fetch is ours, on all workers."""
         cdef bytes key = relay.plan.host + b"\0" + relay.target.at[: relay.target.length]
-        service = relay.plan.service
-        if self.store.get(key) is not None or service.flights.is_flying(key):
+        cdef Flights flights = relay.plan.service.flights
+        if has_record(self.store, key) or flights.is_flying(key):
             return False
-        claim = service.claim(key)
+        claim = relay.plan.service.claim(key)
         if claim is not None and not claim.leads:
             return False
         relay.key, relay.claim = key, claim
-        if self.store.get(key) is not None:  # stored since we looked, before the claim was ours
+        if has_record(self.store, key):  # stored since we looked, before the claim was ours
             relay.release()
             return False
         relay.world, relay.edition = ACCEL_LOAD(self.words + WORLD), ACCEL_LOAD(self.words + EDITION)
-        service.flights.add(key, relay)
+        flights.add(key, relay)
         return True
 
     cdef size_t compose(self, Plan plan, str client_ip) except? 0:
@@ -297,6 +298,8 @@ cdef class Carrier:
         cdef double now = self.now(), age_s = now - relay.started_at
         cdef double date_at = floor(now)
         cdef bytes added = b""
+        cdef const char *start = PyBytes_AS_STRING(data)
+        cdef char *end
         if head.date.at == NULL:
             added = self.date(now)
         elif not self.is_dated(&head.date, &date_at):
@@ -305,16 +308,15 @@ cdef class Carrier:
             return False
         if relay.length > relay.plan.most_bytes or head.count >= MOST_LINES - 1:
             return False
-        if self.store.get(relay.key) is not None:
+        if has_record(self.store, relay.key):
             return False  # from a request that waits for nobody: it may be a list of variants
         age_s = max(0.0, max(age_s, floor(now) - date_at))
         if age_s >= keeping.lifetime_s:
             return False
         memcpy(&form, PyBytes_AS_STRING(keeping.form), sizeof(StoredHead))
         form.number, form.request_at, form.response_at, form.initial_age_s = relay.number, relay.started_at, now, age_s
-        meta = PyBytes_FromStringAndSize(self.out, put_meta(self.out, head, &form, added) - self.out)
-        record = self.store.put(relay.key, meta, data[head.size:])
-        if record is None:
+        end = put_meta(self.out, head, &form, added)
+        if not put_record(self.store, relay.key, self.out, end - self.out, start + head.size, relay.length):
             return False  # no room
         self.counters[STORED] += 1
         relay.service.cache.evidence.note(relay.key, head.status, True)

@@ -58,10 +58,13 @@ class Claim(Protocol):
 
     leads: bool
     """Whether this worker fetches; then it must `release`."""
-    name: bytes
-    """What leader and followers call it, and nobody else calls anything."""
     is_followed: bool
     """Whether anybody was woken by a step or the end; known after `release`."""
+
+    @property
+    def name(self) -> bytes:
+        """What leader and followers call it, and nobody else calls anything."""
+        ...
 
     def step(self) -> None:
         """There is more to see of what comes: everybody looks again. The leader's alone."""

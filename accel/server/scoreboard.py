@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """What all processes see at once: one memory map made before the first fork.
 
 ```
@@ -15,7 +16,7 @@ value, never a mixture. What a kill -9 leaves: a dead worker's gauges (connectio
 now the row's only owner, clears them with `clear_gauges`; its counters and uses stay and its successor counts on. The
 round-robin turn is the one thing that all workers change: by an atomic step, or, where the compiled part is missing, as
 the offset of a memfd whose open file all of them inherited, which `lseek(fd, 1, SEEK_CUR)` moves under the kernel's own
-lock. No killed process can hold either.
+lock. No killed process can hold either. Compiled, if it can be, as `origin.wire` is.
 """
 
 from __future__ import annotations
@@ -213,6 +214,22 @@ class Scoreboard:
 class WorkerBoard:
     """The board as one worker uses it: reads everything, writes its own row. Serves `origin.balancer.BackendBoard`."""
 
+    __slots__ = (
+        "_board",
+        "_cells_at",
+        "_on_failure",
+        "_own",
+        "_row",
+        "_words",
+        "counters",
+        "histograms",
+        "in_flight",
+        "is_available",
+        "next_turn",
+        "override_uses",
+        "ramp",
+    )
+
     def __init__(self, board: Scoreboard, row: int, on_failure: Callable[[int, str], None]) -> None:
         self._board = board
         self._words = board._words
@@ -224,10 +241,13 @@ class WorkerBoard:
         self.histograms = board.histograms(row)
         self.override_uses = board.override_uses(row)
         self.next_turn = board.next_turn
-        self.changes = board.backend_changes
         self.is_available = board.is_available
         self.ramp = board.ramp
         self.in_flight = board.in_flight
+
+    def changes(self) -> int:
+        """Return a number that moves after each change of a backend's state or ramp."""
+        return self._words[_BACKEND_CHANGES]
 
     def beat(self) -> None:
         """Say that the event loop turns."""

@@ -196,13 +196,18 @@ cdef class Core(Space):
     cdef SharedRecord put_draft(self, Draft *draft, bint is_visible=True):
         """Write a record and make it visible, unless its maker alone is to read it; None when there is no room."""
         cdef uint64_t place
-        cdef accel_record *made = self.write(draft, &place)
-        if made != NULL and (not is_visible or self.publish(made, slot_of(made.hash, place))):
-            return self.held(made, place)
+        cdef accel_record *made = self.write_visibly(draft, is_visible, &place)
+        return None if made == NULL else self.held(made, place)
+
+    cdef accel_record *write_visibly(self, Draft *draft, bint is_visible, uint64_t *place) noexcept:
+        """As `put_draft`, the record pinned; NULL when there is no room."""
+        cdef accel_record *made = self.write(draft, place)
+        if made != NULL and (not is_visible or self.publish(made, slot_of(made.hash, place[0]))):
+            return made
         if made != NULL:
-            self.unpin(place)
+            self.unpin(place[0])
         self.own.refused += 1
-        return None
+        return NULL
 
     cdef accel_record *write_with_meta(self, accel_record *old, bytes meta, uint64_t *place):
         """Write a record with the key and body of a pinned one; NULL: there is no room."""

@@ -40,10 +40,6 @@ cdef int _ROW_BITS = 8
 cdef class Table:
     """Places for claims in a buffer that all processes map."""
 
-    cdef Py_buffer buffer
-    cdef unsigned long long *words
-    cdef uint64_t places
-
     def __cinit__(self, mapping):
         PyObject_GetBuffer(mapping, &self.buffer, PyBUF_WRITABLE)
         self.words = <unsigned long long *> self.buffer.buf
@@ -52,7 +48,7 @@ cdef class Table:
     def __dealloc__(self):
         PyBuffer_Release(&self.buffer)
 
-    def claim(self, unsigned long long hashed, unsigned long long row, unsigned long long turn):
+    cpdef claim(self, unsigned long long hashed, unsigned long long row, unsigned long long turn):
         """Return place and claim: ours if it ends with our row and turn, another's, or (0, 0) if there is no room."""
         cdef unsigned long long tag = hashed >> 32
         cdef unsigned long long ours = (tag << (_TURN_BITS + _ROW_BITS)) | (row << _TURN_BITS)
@@ -93,7 +89,7 @@ cdef class Table:
         """Whether the claim has not ended."""
         return flight_load(&self.words[place * 4]) == claim
 
-    def release(self, uint64_t place, unsigned long long claim):
+    cpdef release(self, uint64_t place, unsigned long long claim):
         """End a claim; return the rows that wait to be woken, none if it had ended."""
         if not flight_swap_if(&self.words[place * 4], claim, 0):
             return []
@@ -114,7 +110,7 @@ cdef class Table:
         rows = []
         for half in range(2):
             bits = flight_take(&self.words[place * 4 + 1 + half])
-            for row in range(64):
+            for row in range(64 if bits else 0):
                 if bits >> row & 1:
                     rows.append(half * 64 + row)
         return rows

@@ -1,4 +1,5 @@
-# What a caller remembers of a record without holding it: where it was found, to be found there again in a few loads.
+# What compiled callers use of a store. First what they remember of a record without holding it: where it was found, to
+# be found there again in a few loads.
 
 @cython.no_gc
 cdef class Glance:
@@ -48,3 +49,32 @@ cdef object glance_at(Core store, SharedRecord record):
     made.body = <char *>there + HEAD + there.key_length + there.meta_length
     store.unpin(place.value)
     return made if place.record == there else None
+
+
+# Then verbs that make no objects.
+
+cdef bint has_record(object store, bytes key) except -1:
+    """Whether something is under a key, whole or not: that is for `get` to find out. Notes no use."""
+    cdef Core core = <Core?>store
+    cdef Place place
+    if not core.find(core.hash_of(key), PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), &place):
+        return False
+    core.unpin(place.value)
+    return True
+
+
+cdef bint put_record(object store, bytes key, const char *meta, size_t meta_length, const char *body, size_t length) except -1:
+    """Store a whole record at once, as `put`; False when there is no room."""
+    cdef Core core = <Core?>store
+    cdef Draft draft
+    cdef uint64_t place
+    if length > min(core.whole_bytes, core.max_body_bytes):
+        return core.put(key, meta[:meta_length], body[:length]) is not None
+    draft = core.draft(key, core.hash_of(key), b"")
+    draft.kind = core.kind_for(draft.hash)
+    draft.meta, draft.meta_length = meta, meta_length
+    draft.rest, draft.rest_bytes, draft.body_length = body, length, length
+    if core.write_visibly(&draft, True, &place) == NULL:
+        return False
+    core.unpin(place)
+    return True

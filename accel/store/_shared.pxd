@@ -14,3 +14,7 @@ cdef class Glance:
     cdef bint take(self) noexcept
     cdef void leave(self) noexcept
     cdef object keep(self)
+
+
+cdef bint has_record(object store, bytes key) except -1
+cdef bint put_record(object store, bytes key, const char *meta, size_t meta_length, const char *body, size_t length) except -1

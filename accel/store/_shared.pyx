@@ -3,7 +3,7 @@
 
 Cut in parts, each knowing only those before it: words (atomics, hash, the meaning of a word), map (where things lie),
 index (slots and pins), space (segments, reclaiming, policy), record (what a reader holds), core and writer (the store's
-verbs), glance (what a caller remembers of a record), check (the walk that proves it all) and warm (what a file keeps
+verbs), glance (what compiled callers use), check (the walk that proves it all) and warm (what a file keeps
 over a restart).
 """
 

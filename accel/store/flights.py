@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, show_performance_hints=False
 """Fetches under way on the whole machine: who leads one, and how the others are woken when it gets on or ends.
 
 A table of claims in memory that all workers map. A claim is one word: 32 bits of the key's hash, the leader's row, a
@@ -22,6 +23,8 @@ ends the dead one's claims and wakes every worker; whoever waits looks at its ow
 is a wake-up too many, which does no harm. A leader that is stopped holds its followers until it is judged stuck. What
 a dead leader showed goes with its segment: its name is given to nobody again in practice (a turn begins anywhere in
 24 bits), and whoever reads on compares what it reads with what it began with.
+
+Compiled, if it can be, with the types of `flights.pxd`: each miss claims.
 """
 
 from __future__ import annotations
@@ -31,7 +34,6 @@ import mmap
 import os
 import secrets
 from collections.abc import Sequence
-from itertools import count
 
 from accel.store._flights import MOST_ROWS, PLACE_WORDS, Table
 
@@ -60,16 +62,19 @@ class FlightArena:
 class Claim:
     """The fetch of one key: ours to make, or another process's to wait for."""
 
-    __slots__ = ("_claim", "_flights", "_place", "is_followed", "leads", "name")
+    __slots__ = ("_claim", "_flights", "_place", "is_followed", "leads")
 
     def __init__(self, flights: SharedFlights, place: int, claim: int, leads: bool) -> None:
         self._flights, self._place, self._claim = flights, place, claim
         self.leads = leads
         """Whether this process fetches; then it must `release`."""
-        self.name = flights.name + claim.to_bytes(8, "big")
-        """What leader and followers call it, and nobody else calls anything."""
         self.is_followed = False
         """Whether anybody was woken by a step or the end; known after `release`."""
+
+    @property
+    def name(self) -> bytes:
+        """What leader and followers call it, and nobody else calls anything."""
+        return self._flights.name + self._claim.to_bytes(8, "big")
 
     def step(self) -> None:
         """There is more to see of what comes: everybody looks again. The leader's alone."""
@@ -96,19 +101,21 @@ class Claim:
 class SharedFlights:
     """One worker's hands on the table."""
 
+    __slots__ = ("_bells", "_row", "_table", "_turn", "_waiting", "name")
+
     def __init__(self, arena: FlightArena, row: int) -> None:
         """Listens on its bell in the running event loop."""
         self._table = arena.table
         self._bells: Sequence[int] = arena.bells
         self.name = arena.name
         self._row = row
-        self._turns = count(secrets.randbits(24))
+        self._turn = secrets.randbits(24)
         self._waiting: dict[tuple[int, int], dict[asyncio.Future[None], int]] = {}
         asyncio.get_running_loop().add_reader(self._bells[row], self._rung)
 
     def claim(self, key: bytes) -> Claim | None:
         """Lead the fetch of `key`, or follow who leads it; None if the table has no room, or we lead it already."""
-        turn = next(self._turns)
+        self._turn = turn = self._turn + 1
         hashed = hash(key) & 0xFFFF_FFFF_FFFF_FFFF
         place, claim = self._table.claim(hashed, self._row, turn)
         if not claim:
