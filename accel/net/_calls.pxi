@@ -21,6 +21,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int shutdown(int fd, int how)
     int getsockopt(int fd, int level, int name, void *value, socklen_t *length)
     int setsockopt "setsockopt"(int fd, int level, int name, const void *value, socklen_t length)
+    int getsockname(int fd, sockaddr *address, socklen_t *length)
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -51,26 +52,37 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_wait(int set, epoll_event *events, int most, int timeout_ms)
 
 
-def accept(int listening):
-    """Return the next connection of a listening socket: its descriptor, which does not block, and its peer's address.
-
-    The address is (IP address, port), or "" for a unix socket. BlockingIOError: nobody waits; OSError as by accept(2).
-    """
+cdef accept_one(int listening):
+    """Return a new connection and who it is with."""
     cdef sockaddr_storage address
     cdef socklen_t length = sizeof(sockaddr_storage)
-    cdef char[64] text
     cdef int fd
     address.ss_family = 0
     fd = accept4(listening, <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
     if fd < 0:
         raise failure()
+    return fd, spelled(&address)
+
+
+cdef own_name(int fd):
+    """Return a socket's own address."""
+    cdef sockaddr_storage address
+    cdef socklen_t length = sizeof(sockaddr_storage)
+    if getsockname(fd, <sockaddr *>&address, &length) < 0:
+        raise failure()
+    return spelled(&address)
+
+
+cdef spelled(sockaddr_storage *address):
+    """Return an address as (IP address, port); "" for a unix socket's."""
+    cdef char[64] text
     if address.ss_family == AF_INET:
-        inet_ntop(AF_INET, &(<sockaddr_in *>&address).sin_addr, text, sizeof(text))
-        return fd, (text.decode(), ntohs((<sockaddr_in *>&address).sin_port))
+        inet_ntop(AF_INET, &(<sockaddr_in *>address).sin_addr, text, sizeof(text))
+        return text.decode(), ntohs((<sockaddr_in *>address).sin_port)
     if address.ss_family == AF_INET6:
-        inet_ntop(AF_INET6, &(<sockaddr_in6 *>&address).sin6_addr, text, sizeof(text))
-        return fd, (text.decode(), ntohs((<sockaddr_in6 *>&address).sin6_port))
-    return fd, ""
+        inet_ntop(AF_INET6, &(<sockaddr_in6 *>address).sin6_addr, text, sizeof(text))
+        return text.decode(), ntohs((<sockaddr_in6 *>address).sin6_port)
+    return ""
 
 
 cdef object failure():

@@ -36,14 +36,24 @@ cdef class Poller:
             close(self.fd)
             self.fd = -1
 
-    def attach(self, int fd, protocol, peer=None, SocketReader reader=None):
+    def accept(self, int listening):
+        """Return the next connection of a listening socket: its descriptor, which does not block, and its peer's address.
+
+        The address is (IP address, port), or "" for a unix socket. BlockingIOError: nobody waits; OSError as by accept(2).
+        """
+        return accept_one(listening)
+
+    def attach(self, int fd, protocol, peer=None, SocketReader reader=None, int most_bytes=SCRATCH):
         """Return the transport of a connected socket that does not block; it is the transport's from now on.
+
+        No read takes more than `most_bytes`, nor than 64 KiB.
 
         `protocol.connection_made` is called before this returns. OSError: nothing more can be watched; it is closed.
         """
         cdef SocketTransport transport = SocketTransport.__new__(SocketTransport)
         transport.poller, transport.fd, transport.protocol, transport.peer = self, fd, protocol, peer
         transport.reader, transport.high, transport.low = reader, HIGH, HIGH // 4
+        transport.most_bytes = max(1, min(most_bytes, SCRATCH))
         try:
             self.keep(transport)
             self.watch(transport, EPOLLIN)
@@ -114,7 +124,7 @@ cdef class Poller:
 
     cdef int reads(self, SocketTransport transport) except -1:
         """Give a transport's protocol what its socket has; the next one uses the same memory."""
-        cdef ssize_t size = recv(transport.fd, self.scratch, SCRATCH, MSG_DONTWAIT)
+        cdef ssize_t size = recv(transport.fd, self.scratch, transport.most_bytes, MSG_DONTWAIT)
         if size > 0:
             if transport.reader is not None:
                 transport.reader.received(transport, self.scratch, size)

@@ -23,6 +23,7 @@ cdef class SocketTransport:
     cdef object protocol, peer
     cdef object backlog  # a deque of what the socket has not taken; None: it never left anything
     cdef size_t backlog_bytes, high, low
+    cdef size_t most_bytes  # of one read
     cdef unsigned int wanted  # events
     cdef bint is_paused  # reading
     cdef bint is_held  # the protocol was told to pause writing

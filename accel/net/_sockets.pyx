@@ -47,9 +47,11 @@ cdef class SocketTransport:
     """One connection; its methods are asyncio's."""
 
     def get_extra_info(self, name, default=None):
-        """Return "peername", or "socket" with what may be done to that."""
+        """Return "peername", "sockname", or "socket" with what may be done to that."""
         if name == "peername":
             return self.peer
+        if name == "sockname" and self.fd >= 0:
+            return own_name(self.fd)
         return SocketOptions(self) if name == "socket" and self.fd >= 0 else default
 
     def set_protocol(self, protocol):
@@ -294,15 +296,19 @@ cdef class SocketOptions:
     @property
     def family(self):
         """AF_INET, AF_INET6 or AF_UNIX."""
-        cdef int family = 0
-        cdef socklen_t length = sizeof(int)
-        if getsockopt(self.transport.fd, SOL_SOCKET, SO_DOMAIN, &family, &length) < 0:
-            raise failure()
-        return family
+        return self.getsockopt(SOL_SOCKET, SO_DOMAIN)
 
     def fileno(self):
         """Return its descriptor, -1 once it is closed."""
         return self.transport.fd
+
+    def getsockopt(self, int level, int name):
+        """Return an option that is a number."""
+        cdef int value = 0
+        cdef socklen_t length = sizeof(int)
+        if getsockopt(self.transport.fd, level, name, &value, &length) < 0:
+            raise failure()
+        return value
 
     def setsockopt(self, int level, int name, bytes value not None):
         """Set an option."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from accel.config import Limits, OriginOptions
 from accel.errors import ClosedUnanswered, ConnectFailed, NoBackend, OriginError
@@ -27,6 +28,9 @@ from accel.origin.pool import BackendPool
 from accel.origin.queue import FetchQueue
 from accel.origin.resolver import Resolver
 from accel.stats.counters import CounterRow, index
+
+if TYPE_CHECKING:
+    from accel.net._sockets import Poller
 
 FRESH_IDLE_S = 1.0
 """A request that may not be sent twice takes no connection idle for longer: the backend may be closing it."""
@@ -115,7 +119,9 @@ class Origin:
         counters: CounterRow,
         window_bytes: int,
         limits: Limits | None = None,
+        poller: Poller | None = None,
     ) -> None:
+        """`rows` are the backends' in `board`; `poller` has sockets of our own, if there are any."""
         self._limits = limits or Limits()
         self._board = board
         self._counters = counters
@@ -132,7 +138,7 @@ class Origin:
         resolver = Resolver()
         scratch = bytearray(window_bytes)
         self._pools = {
-            backend.row: BackendPool(backend, options, resolver, counters, scratch, self._queue)
+            backend.row: BackendPool(backend, options, resolver, counters, scratch, self._queue, poller)
             for backend in self._balancer.backends
         }
 

@@ -9,7 +9,8 @@ it can be, as `wire` is.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import socket
+from typing import TYPE_CHECKING, Any
 
 from accel.config import OriginOptions
 from accel.errors import ConnectFailed
@@ -19,6 +20,9 @@ from accel.origin.queue import FetchQueue
 from accel.origin.resolver import Resolver
 from accel.origin.wire import Keeper, Wire
 from accel.stats.counters import CounterRow
+
+if TYPE_CHECKING:
+    from accel.net._sockets import Poller
 
 
 class IdleConnections(Keeper):
@@ -85,7 +89,7 @@ class IdleConnections(Keeper):
 class BackendPool(IdleConnections):
     """Makes connections to one backend, and keeps them."""
 
-    __slots__ = ("_counters", "_options", "_resolver", "_scratch")
+    __slots__ = ("_counters", "_options", "_poller", "_resolver", "_scratch")
 
     def __init__(
         self,
@@ -95,12 +99,15 @@ class BackendPool(IdleConnections):
         counters: CounterRow,
         scratch: bytearray,
         queue: FetchQueue,
+        poller: Poller | None = None,
     ) -> None:
+        """`poller` has sockets of our own, if there are any."""
         super().__init__(backend, queue, options.keep_alive_connections, options.keep_alive_s)
         self._options = options
         self._resolver = resolver
         self._counters = counters
         self._scratch = scratch
+        self._poller = poller
 
     async def connect(self) -> OriginConnection:
         """Return a new connection; raises ConnectFailed."""
@@ -119,9 +126,7 @@ class BackendPool(IdleConnections):
     async def _connect(self) -> OriginConnection:
         address = self.backend.address
         if address.path:
-            loop = asyncio.get_running_loop()
-            _, conn = await loop.create_unix_connection(self._new, address.path)
-            return conn
+            return await self._connect_to(socket.AF_UNIX, address.path)
         hosts = await self._resolver.resolve(address.host)
         for host in hosts[:-1]:
             try:
@@ -131,9 +136,30 @@ class BackendPool(IdleConnections):
         return await self._connect_tcp(hosts[-1])
 
     async def _connect_tcp(self, host: str) -> OriginConnection:
-        """Connect to one numeric address; both loops set TCP_NODELAY themselves."""
-        loop = asyncio.get_running_loop()
-        _, conn = await loop.create_connection(self._new, host, self.backend.address.port)
+        """Connect to one numeric address."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return await self._connect_to(family, (host, self.backend.address.port))
+
+    async def _connect_to(self, family: int, address: str | tuple[str, int]) -> OriginConnection:
+        """Connect, by a socket of our own or else by the loop's transport."""
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().sock_connect(sock, address)
+            return await self._attached(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _attached(self, sock: socket.socket) -> OriginConnection:
+        """Return the connection that reads and writes a connected socket."""
+        if self._poller is None:
+            _, conn = await asyncio.get_running_loop().create_connection(self._new, sock=sock)
+            return conn
+        conn = self._new()
+        self._poller.attach(sock.detach(), conn, most_bytes=len(self._scratch))
         return conn
 
     def _new(self) -> OriginConnection:

@@ -41,7 +41,7 @@ cdef class Wire(Timed):
     cpdef fail(self, parser, error)
     cpdef rest(self, double idle_s)
     cpdef close(self)
-    cpdef buffer_updated(self, Py_ssize_t nbytes)
+    cpdef data_received(self, bytes data)
     cdef _take(self, parser, bytes data)
     cdef _complete(self, bint may_reuse)
     cdef _end(self, bint may_reuse)

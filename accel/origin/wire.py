@@ -10,8 +10,8 @@ exchange passes its reader, and does nothing for one that is over.
 Invariant: a connection is reused only if the request went out whole, the response came in whole and said that the
 connection stays, and no stray byte followed (RFC 9112 §9.3, §9.6).
 
-Bytes are read into one scratch buffer of a window's size that all connections of a worker share: so no read takes more
-than a window, where a plain protocol on uvloop gets up to 256 KB at once.
+No read takes more than a window. By sockets of our own (`net`) that is said when they are made; a transport of the loop
+reads into one scratch buffer that all connections of a worker share, where a plain protocol would get up to 256 KB.
 
 Only whoever waits has a deadline; a client that reads slowly is never the backend's fault.
 
@@ -259,15 +259,19 @@ class Wire(Timed):
         return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
+        """asyncio: bytes came, and are there."""
+        self.data_received(bytes(self._bytes[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
-        self._counters[_BYTES_IN] += nbytes
+        self._counters[_BYTES_IN] += len(data)
         passer = self._passer
         if passer is not None:
-            passer.feed(bytes(self._bytes[:nbytes]))
+            passer.feed(data)
             if passer.complete:
                 self._complete(passer.may_reuse)
         elif self._parser is not None:
-            self._take(cast(ResponseParser, self._parser), bytes(self._bytes[:nbytes]))
+            self._take(cast(ResponseParser, self._parser), data)
         else:
             self._transport.abort()  # nobody asked: whatever this is, it answers nothing
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from accel.proxy.clients import Clients
 from accel.server.journal import note
-from accel.server.opening import Opener, make_opener
+from accel.server.opening import Opener
 from accel.server.scoreboard import WorkerBoard
 
 _BATCH = 8
@@ -38,12 +38,12 @@ class Acceptor:
     """One worker's readers of the shared listening sockets."""
 
     def __init__(
-        self, sockets: Sequence[socket.socket], clients: Clients, board: WorkerBoard, opener: Opener | None = None
+        self, sockets: Sequence[socket.socket], clients: Clients, board: WorkerBoard, opener: Opener
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = list(sockets)
         self._board = board
-        self._opener = opener or make_opener(clients)
+        self._opener = opener
         self._recent = 0.0
         self._is_open = False
         self._held = 0

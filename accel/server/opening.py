@@ -8,17 +8,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from accel.proxy.clients import Clients
 from accel.proxy.connection import ClientConnection
 
-try:
-    from accel.net._sockets import Poller, accept
-
-    IS_COMPILED = True
-except ImportError:
-    IS_COMPILED = False
+if TYPE_CHECKING:
+    from accel.net._sockets import Poller
 
 _STREAM = int(socket.SOCK_STREAM)
 
@@ -38,13 +34,13 @@ class Opener(Protocol):
 class OwnOpener:
     """Clients are read and written by compiled code, and a hot path sees what they send first."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, poller: Poller) -> None:
         self._clients = clients
-        self._poller = Poller(asyncio.get_running_loop())
+        self._poller = poller
 
     def take(self, listening: socket.socket) -> None:
         """Take one, which is a client at once."""
-        fd, address = accept(listening.fileno())
+        fd, address = self._poller.accept(listening.fileno())
         hot = self._clients.service.hot
         reader = None if hot is None else hot.replayer
         self._poller.attach(fd, ClientConnection(self._clients, address), address, reader)
@@ -91,6 +87,6 @@ class LoopOpener:
         task.result()
 
 
-def make_opener(clients: Clients) -> Opener:
-    """Return the better one that there is."""
-    return OwnOpener(clients) if IS_COMPILED else LoopOpener(clients)
+def make_opener(clients: Clients, poller: Poller | None) -> Opener:
+    """Return who takes connections; without `poller` they are the loop's."""
+    return LoopOpener(clients) if poller is None else OwnOpener(clients, poller)

@@ -24,6 +24,7 @@ import uvloop
 from setproctitle import setproctitle
 
 from accel.config import Config, Limits
+from accel.net.pollers import make_poller
 from accel.origin.fetch import Origin
 from accel.policy.sites import Sites
 from accel.proxy.cache import Cache
@@ -52,6 +53,7 @@ from accel.server.channel import (
 from accel.server.insight import Insight
 from accel.server.invalidator import RemoteInvalidator
 from accel.server.journal import note
+from accel.server.opening import make_opener
 from accel.server.overrides import OverrideRow
 from accel.server.policy_parcel import Parcel, unpacked
 from accel.server.pools import Pool, pools_of
@@ -132,6 +134,7 @@ class Worker:
         self._channel = birth.channel
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._note_failure)
+        self._poller = make_poller()
         self._board = WorkerBoard(birth.board, birth.row, self._backend_failed)
         self._invalidator = RemoteInvalidator(birth.channel)
         self._flights = Flights()
@@ -152,7 +155,8 @@ class Worker:
         service = self._make_service()
         self._clients = Clients(service, service.limits, self._config.timeouts, _connection_limit(self._config))
         self._insight = Insight(birth.channel, self._clients, self._flights)
-        self._acceptor = Acceptor(birth.sockets, self._clients, self._board)
+        opener = make_opener(self._clients, self._poller)
+        self._acceptor = Acceptor(birth.sockets, self._clients, self._board, opener)
         self._tasks: set[asyncio.Task[None]] = set()
         self._configuring = asyncio.Lock()
         self._leaving = asyncio.Event()
@@ -187,7 +191,7 @@ class Worker:
             made_of = (pool, rows[pool.name], limits)
             if reached is None or reached.made_of != made_of:
                 counters, window = self._board.counters, limits.window_bytes
-                origin = Origin(pool.origin, rows[pool.name], self._board, counters, window, limits)
+                origin = Origin(pool.origin, rows[pool.name], self._board, counters, window, limits, self._poller)
                 if reached is not None:
                     reached.origin.close()
                 reached = _Reached(origin, made_of)

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "caching": frozenset({"errors", "config", "http"}),
     "policy": frozenset({"errors", "config", "http", "caching", "values", "addresses"}),
     "store": frozenset({"errors"}),
-    "origin": frozenset({"errors", "config", "http", "stats"}),
+    "origin": frozenset({"errors", "config", "http", "stats", "net"}),
     "proxy": frozenset({"errors", "net", "config", "http", "caching", "policy", "store", "origin", "stats"}),
     "server": frozenset(
         {"accel", "errors", "config", "addresses", "http", "caching", "policy", "store", "origin", "stats", "net"}

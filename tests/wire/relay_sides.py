@@ -20,6 +20,7 @@ from wire_scene import Client, Scene
 from accel.caching.stored import decode
 from accel.config import BackendConfig, OriginOptions, OriginTimeouts
 from accel.http.message import Line
+from accel.net.pollers import make_poller
 from accel.origin.fetch import Origin
 from accel.proxy._relay import Carrier, Plan, Relay
 from accel.proxy.fill import Fill
@@ -103,7 +104,8 @@ class Side:
         given = {"backends": (BackendConfig(self.origin.address),), "timeouts": PATIENT} | self.options
         options = OriginOptions(**given)
         limits = scene.service.limits
-        origin = Origin(options, range(1), self.board, scene.counters, limits.window_bytes, limits)
+        window = limits.window_bytes
+        origin = Origin(options, range(1), self.board, scene.counters, window, limits, make_poller())
         scene.service.origins = {"": origin}
 
     def connect(self, peer: str = "127.0.0.1") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from doors import OPENERS, Door
+from doors import KINDS, Door
 from hot_pair import assert_unpinned, close_arena, heated
 from wire_scene import Scene
 
@@ -59,7 +59,7 @@ async def replayed(kind: Any, seed: int, window: int, pause_each: int) -> None:
     close_arena(scene)
 
 
-@pytest.mark.parametrize("kind", OPENERS)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("window", [4_096, 1 << 16, 1 << 20])
 @pytest.mark.parametrize("pause_each", [1, 3])
 def test_bodies_of_all_sizes_arrive_as_they_are(kind: Any, window: int, pause_each: int) -> None:
@@ -67,7 +67,7 @@ def test_bodies_of_all_sizes_arrive_as_they_are(kind: Any, window: int, pause_ea
         runner.run(asyncio.wait_for(replayed(kind, window, window, pause_each), 60))
 
 
-@pytest.mark.parametrize("kind", OPENERS)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_client_that_reads_nothing_is_held_until_it_does(kind: Any) -> None:
     async def run() -> None:
         scene = Scene(arena=SharedArena(64 << 20, 1), is_logging=False)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 from answers import read_answers
-from doors import OPENERS, Door
+from doors import KINDS, Door
 from wire_scene import Scene
 
 Play = Callable[[Scene, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -18,7 +18,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 Perform = Callable[[Play], None]
 
 
-@pytest.fixture(params=OPENERS)
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
 def perform(request: pytest.FixtureRequest) -> Perform:
     """Return what runs a play on uvloop, with a scene behind a listening socket and one client connected to it."""
 

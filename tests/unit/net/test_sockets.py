@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from accel.net._sockets import Poller, accept
+from accel.net._sockets import Poller
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -91,7 +91,7 @@ async def line(request: pytest.FixtureRequest) -> AsyncIterator[Line]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         outside.connect(listening.getsockname())
         if request.param == "ours":
-            fd, peer = accept(listening.fileno())
+            fd, peer = poller.accept(listening.fileno())
             poller.attach(fd, recorder, peer)
         else:
             inside, _ = listening.accept()
@@ -295,7 +295,7 @@ async def ours() -> AsyncIterator[tuple[Poller, Callable[[Recorder], socket.sock
 
     def connect(recorder: Recorder) -> socket.socket:
         outsides.append(socket.create_connection(listening.getsockname()))
-        poller.attach(accept(listening.fileno())[0], recorder)
+        poller.attach(poller.accept(listening.fileno())[0], recorder)
         outsides[-1].setblocking(False)
         return outsides[-1]
 
@@ -401,7 +401,7 @@ async def test_who_is_closed_by_a_neighbour_in_the_same_turn_is_not_read() -> No
             outsides.append(socket.create_connection(listening.getsockname()))
             recorder = Recorder()
             recorders.append(recorder)
-            poller.attach(accept(listening.fileno())[0], recorder)
+            poller.attach(poller.accept(listening.fileno())[0], recorder)
 
     def close_all(data: bytes) -> None:
         for recorder in recorders:
@@ -427,7 +427,7 @@ async def test_many_more_sockets_than_there_were_places() -> None:
         for _ in range(200):
             outsides.append(socket.create_connection(listening.getsockname()))
             recorders.append(Recorder())
-            poller.attach(accept(listening.fileno())[0], recorders[-1])
+            poller.attach(poller.accept(listening.fileno())[0], recorders[-1])
     for number, outside in enumerate(outsides):
         outside.send(b"%d" % number)
     await until(lambda: all(recorder.data for recorder in recorders))
@@ -438,21 +438,23 @@ async def test_many_more_sockets_than_there_were_places() -> None:
     poller.close()
 
 
-def test_nobody_waits() -> None:
+async def test_nobody_waits() -> None:
+    poller = Poller(asyncio.get_running_loop())
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
-            accept(listening.fileno())
+            poller.accept(listening.fileno())
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET6, socket.AF_UNIX])
-def test_who_came_by_other_families(family: int, tmp_path: Any) -> None:
+async def test_who_came_by_other_families(family: int, tmp_path: Any) -> None:
+    poller = Poller(asyncio.get_running_loop())
     address: Any = ("::1", 0) if family == socket.AF_INET6 else str(tmp_path / "s")
     with socket.socket(family) as listening, socket.socket(family) as outside:
         listening.bind(address)
         listening.listen()
         outside.connect(listening.getsockname())
-        fd, peer = accept(listening.fileno())
+        fd, peer = poller.accept(listening.fileno())
         assert not os.get_blocking(fd)
         os.close(fd)
         assert peer == (outside.getsockname()[:2] if family == socket.AF_INET6 else "")

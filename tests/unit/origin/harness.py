@@ -10,6 +10,7 @@ from local_board import LocalBoard
 
 from accel.config import Address, BackendConfig, Limits, OriginOptions, OriginTimeouts
 from accel.http.message import CHUNKED, Fields, Line
+from accel.net.pollers import make_poller
 from accel.origin.attempt import OriginRequest
 from accel.origin.fetch import Origin, OriginResponse
 from accel.origin.upload import BodySource
@@ -34,7 +35,7 @@ class Worker:
         backends = tuple(BackendConfig(address) for address in addresses)
         rows = range(len(addresses))
         configured = OriginOptions(backends=backends, timeouts=timeouts, **options)
-        self.origin = Origin(configured, rows, self.board, self.counters, window_bytes, limits)
+        self.origin = Origin(configured, rows, self.board, self.counters, window_bytes, limits, make_poller())
 
     def count(self, name: str) -> int:
         """Return a counter."""

@@ -11,11 +11,13 @@ from typing import Any, cast
 
 import pytest
 
+from accel.net._sockets import Poller
+from accel.net.pollers import make_poller
 from accel.proxy.clients import Clients
 from accel.server import acceptor as module
 from accel.server import opening
 from accel.server.acceptor import Acceptor
-from accel.server.opening import LoopOpener, Opener, OwnOpener
+from accel.server.opening import Opener, make_opener
 from accel.server.scoreboard import WorkerBoard
 
 
@@ -66,13 +68,13 @@ class FakeBoard:
 class Door:
     """A listening socket with an acceptor."""
 
-    def __init__(self, make_opener: Callable[[Clients], Opener]) -> None:
+    def __init__(self, poller: Poller | None) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.listening.setblocking(False)
         self.address = self.listening.getsockname()
         self.clients, self.board = FakeClients(), FakeBoard()
         self.outside: list[socket.socket] = []
-        self.opener = make_opener(cast(Clients, self.clients))
+        self.opener = make_opener(cast(Clients, self.clients), poller)
         self.attend(self.opener)
 
     def attend(self, opener: Opener) -> None:
@@ -101,11 +103,11 @@ class Door:
             cast(asyncio.Transport, transport).abort()
 
 
-@pytest.fixture(params=[OwnOpener, LoopOpener])
+@pytest.fixture(params=[make_poller, lambda: None], ids=["ours", "the loop's"])
 async def door(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
     """Return a door that is still shut, of both kinds."""
     monkeypatch.setattr(opening, "ClientConnection", FakeConnection)
-    door = Door(request.param)
+    door = Door(request.param())
     yield door
     door.close()
     await asyncio.sleep(0)
