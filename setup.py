@@ -28,8 +28,9 @@ class BuildExtension(build_ext):
     """Compiles with the constants of the memory map written out first; generated C stays under build/."""
 
     def initialize_options(self) -> None:
-        """Ask Cython to leave no C beside the sources."""
+        """Ask Cython to leave no C beside the sources, and use all cores."""
         super().initialize_options()
+        self.parallel = True
         self.cython_c_in_temp = True
 
     def run(self) -> None:
