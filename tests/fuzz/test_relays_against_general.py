@@ -325,4 +325,4 @@ def test_with_relays_clients_and_origins_get_the_same() -> None:
 
     _lives_are_the_same()
 
-    assert TALLY["carried"] > TALLY["requests"] * 0.005, TALLY
+    assert TALLY["taken"] > TALLY["requests"] * 0.02, TALLY  # how many of them stay relays is the draw's affair
