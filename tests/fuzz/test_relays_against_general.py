@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -233,6 +234,13 @@ doings = st.builds(Doing, st.sampled_from(("connect", "lose", "eof", "cut", "unh
 passings = st.builds(Passing, st.sampled_from((0.9, 3.0, 130.0)))
 
 
+WARMING = [
+    Saying(b"/warm", (Reply((b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 4\r\n\r\nbody",)),)),
+    Asking((_request(b"GET", b"/warm", b"a", []),), 5),
+]
+"""How every life begins: so that some relay, whatever is drawn, has all of its way."""
+
+
 @st.composite
 def lives(draw: st.DrawFn) -> list[Any]:
     """Draw a life: all targets answered at first, a few requests again and again, and what happens in between."""
@@ -242,7 +250,8 @@ def lives(draw: st.DrawFn) -> list[Any]:
     ruling = draw(st.integers(0, len(POLICIES) - 1))
     steps = again | again | plainly | oddly | sayings | sayings | purges | doings | passings
     rest = st.lists(steps, min_size=4, max_size=16)
-    return [ruling, *first, Asking((usual[0],), 3), *draw(rest), draw(st.integers(0, len(POLICIES) - 1)), *draw(rest)]
+    beginning = [*WARMING, ruling, *first, Asking((usual[0],), 3)]
+    return [*beginning, *draw(rest), draw(st.integers(0, len(POLICIES) - 1)), *draw(rest)]
 
 
 TALLY: Counter[str] = Counter()
@@ -280,6 +289,15 @@ async def play(life: list[Any]) -> None:
         gc.collect()  # two arenas each
 
 
+def run_uncollected(living: Coroutine[Any, Any, None]) -> None:
+    """Run without the cyclic collector: what has ended is let go without it."""
+    gc.disable()
+    try:
+        asyncio.run(living)
+    finally:
+        gc.enable()
+
+
 async def release(pair: RelayPair) -> None:
     """Let a moment pass if a head waits for its end: from then on both paths are at the same point."""
     if pair.is_holding:
@@ -312,11 +330,7 @@ async def do(pair: RelayPair, what: str) -> None:
 @given(lives())
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def _lives_are_the_same(life: list[Any]) -> None:
-    gc.disable()  # what has ended is let go without it
-    try:
-        asyncio.run(play(life))
-    finally:
-        gc.enable()
+    run_uncollected(play(life))
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -325,4 +339,4 @@ def test_with_relays_clients_and_origins_get_the_same() -> None:
 
     _lives_are_the_same()
 
-    assert TALLY["taken"] > TALLY["requests"] * 0.02, TALLY  # how many of them stay relays is the draw's affair
+    assert TALLY["carried"] > TALLY["requests"] * 0.03, TALLY

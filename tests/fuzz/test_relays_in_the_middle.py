@@ -7,8 +7,6 @@ end the comparison: a client that leaves, or an origin that closes, while a rela
 
 from __future__ import annotations
 
-import asyncio
-import gc
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +34,7 @@ from test_relays_against_general import (
     purges,
     release,
     replies,
+    run_uncollected,
 )
 from wire_scene import Client, Scene
 
@@ -317,11 +316,7 @@ def go_on(side: Side, step: Going) -> None:
 @given(lives())
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def _lives_are_the_same(life: list[Any]) -> None:
-    gc.disable()  # what has ended is let go without it
-    try:
-        asyncio.run(play(life))
-    finally:
-        gc.enable()
+    run_uncollected(play(life))
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
