@@ -8,10 +8,10 @@ had; whenever a refresh ends, the page with the most begins.
 The share: a word that all workers write would make it exact to the last, and a killed worker would leave its part in
 it; a part for each worker costs nothing and leaves nothing, and accepting spreads the clients anyway.
 
-When its turn comes a page is looked at again: what is fresh by now (another worker's, or a visitor's fetch), gone, or
-under way elsewhere is skipped. The table is bounded; where it is full, a page is left out until its next hit, which the
-hot ones have soon. A page that is never hit again was at least once. What stands in it is one request each, at most
-`--head-size`. A stop cancels what runs, and begins nothing more.
+When its turn comes a page is looked at again, and once more when the claim on it is ours: what is fresh by now (another
+worker's, or a visitor's fetch), gone, or under way elsewhere is skipped. The table is bounded; where it is full, a page
+is left out until its next hit, which the hot ones have soon. A page that is never hit again was at least once. What
+stands in it is one request each, at most `--head-size`. A stop cancels what runs, and begins nothing more.
 
 Owns one worker's running and waiting refreshes. Knows nothing of what a refresh does (`proxy.fill`). Invariants: never
 more than the share run, and nothing waits while fewer do.
@@ -89,11 +89,19 @@ class Refreshing:
         claim = service.claim(found.key)
         if claim is not None and not claim.leads:
             return
-        fill = shared_fill(service, asking, found, None)
-        self._running += 1
-        service.counters[_REFRESHES] += 1
-        service.flights.begin(found, fill, claim)
-        fill.when_done(self._ended)
+        fill = None
+        try:
+            now_found = self._stale(asking)  # another worker may have refreshed it between our look and our claim
+            if now_found is None or now_found.key != found.key:
+                return
+            fill = shared_fill(service, asking, now_found, None)
+            self._running += 1
+            service.counters[_REFRESHES] += 1
+            service.flights.begin(now_found, fill, claim)
+            fill.when_done(self._ended)
+        finally:
+            if fill is None and claim is not None:
+                claim.release()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running -= 1
@@ -111,17 +119,21 @@ class Refreshing:
     def _look_again(self, key: bytes) -> None:
         """Refresh a page whose turn has come, if it still is what it was: stored, and stale."""
         del self._hits[key]
-        asking, service = self._by_rules_in_force(self._asked.pop(key)), self._service
-        if asking is None:
-            return
+        asking = self._by_rules_in_force(self._asked.pop(key))
+        found = self._stale(asking) if asking is not None else None
+        if asking is not None and found is not None:
+            self._begin(asking, found)
+
+    def _stale(self, asking: Asking) -> Found | None:
+        """Return what is stored for it now; None: nothing, or what is fresh."""
+        service = self._service
         now = service.now()
         found = service.cache.find(asking.asked, now)
         entry = found.entry
         if entry is None:
-            return
+            return None
         judgement = judge(entry.stored, asking.request.fields, now, service.caching, entry.is_soft_purged)
-        if judgement.reuse is not Reuse.FRESH:
-            self._begin(asking, found)
+        return None if judgement.reuse is Reuse.FRESH else found
 
     def _by_rules_in_force(self, asking: Asking) -> Asking | None:
         """Decide anew on what has waited over a reload: its pool may be gone; None: it is not looked up any more."""

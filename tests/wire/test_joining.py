@@ -297,3 +297,28 @@ async def test_a_body_that_outgrew_the_store_holds_nothing_there_and_keeps_nobod
     reply.end()
     await machine.send_all(own.begin(**UNNAMED | {"length": None}))
     assert follower.answers[0].body == BODY
+
+
+async def test_what_another_worker_refreshed_between_look_and_claim_is_not_refreshed_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refreshing = machine.following.refreshing
+    held: list[tuple[Any, Any]] = []
+    machine.leading.origin.page("/", b"old", cache_control="max-age=1, stale-while-revalidate=600")
+    await machine.leading.get()
+    machine.leading.origin.page("/", b"new", cache_control="max-age=600")
+    machine.leading.now = machine.following.now = machine.leading.now + 2
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refreshing, "ask", lambda *asked: held.append(asked))
+        assert (await machine.following.get()).body == b"old"
+    assert (await machine.leading.get()).body == b"old"
+    await machine.settle()
+    refreshing.ask(*held[0])
+    await machine.settle()
+
+    assert (await machine.following.get()).body == b"new"
+    assert (len(machine.leading.origin.calls), machine.following.count("refreshes")) == (2, 0)
+    claim = machine.leading.service.claim(held[0][1].key)
+    assert claim is not None and claim.leads
+    claim.release()
